@@ -1,0 +1,3 @@
+from ananta.cli import main
+
+raise SystemExit(main())

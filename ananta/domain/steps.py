@@ -1,0 +1,92 @@
+"""What moves along the one flow: prompt → Proposal → Verdict → Outcome → Record."""
+from dataclasses import dataclass, field
+
+ALLOW, ASK, DENY = "allow", "ask", "deny"
+STRICTNESS = {ALLOW: 0, ASK: 1, DENY: 2}
+
+# How a run ended, as `state` in its record.
+FINISHED, DENIED, INTERRUPTED, UNKNOWN = "finished", "denied", "interrupted", "unknown"
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A function the model wants called."""
+
+    name: str
+    args: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a model suggests: a reason, and a command or tool calls or neither. `raw` is its own text."""
+
+    reason: str
+    command: str | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+    raw: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One simple command of a command line, with what was decided about it and why."""
+
+    text: str
+    decision: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The policy's answer for a whole command line: the strictest part wins. `reasons` are sentences."""
+
+    decision: str
+    reasons: tuple[str, ...]
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did.
+
+    exit_code: the shell's; -1 when the agent ended it (`ended` says why: "timeout" or "interrupted").
+    stdout, stderr: head and tail of each stream, undecodable bytes replaced; output: both in the order they
+    arrived, trimmed. cut_bytes: how many bytes of the two streams together are missing from stdout and stderr.
+    notes: sentences about the run itself, such as what was ended after the shell was gone.
+    """
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    output: str
+    duration_s: float
+    ended: str | None = None
+    cut_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the terminal log (contract of the file: README, "The log").
+
+    timestamp: epoch seconds at the end of the run; step: 1-based per task, 0 without a task (the journal counts
+    it); exit_code: -1 unless the command ended by itself; state: FINISHED, DENIED, INTERRUPTED or UNKNOWN;
+    decided_by: who took the decision ("admin", "anonymous", "policy", ...); output_cut: bytes missing from output.
+    """
+
+    id: str
+    timestamp: float
+    agent: str
+    command: str | None
+    output: str
+    exit_code: int
+    task_id: str | None = None
+    step: int = 0
+    tool_calls: tuple[ToolCall, ...] | None = None
+    reason: str | None = None
+    duration: float = 0.0
+    state: str = FINISHED
+    decision: str | None = None
+    decided_by: str | None = None
+    reasons: tuple[str, ...] = ()
+    output_cut: int = 0
+    cwd: str | None = None
