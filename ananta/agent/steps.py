@@ -1,0 +1,308 @@
+"""propose and execute: the two verbs of the product.
+
+Nothing else starts a model call for a command, or a process: HTTP, the command line, sgpt and tool calls all come
+through here. So whatever ran was decided here, and stands in the journal.
+"""
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from ananta.agent.configuration import LiveConfiguration
+from ananta.agent.lanes import Lane
+from ananta.agent.meter import Meter
+from ananta.agent.tools import ToolResult, Tools
+from ananta.domain import answers, prompts
+from ananta.domain.configuration import PROVIDERS, ModelSetting
+from ananta.domain.steps import (
+    ALLOW,
+    ASK,
+    DENIED,
+    DENY,
+    FINISHED,
+    INTERRUPTED,
+    Outcome,
+    Proposal,
+    Record,
+    ToolCall,
+    Verdict,
+)
+from ananta.errors import (
+    AnantaError,
+    ApprovalRequired,
+    CommandDenied,
+    InvalidInput,
+    LLMFailed,
+    NotAllowed,
+    ShuttingDown,
+)
+from ananta.llm.catalog import LanguageModels
+from ananta.llm.provider import Target
+from ananta.shell.runner import Runner, Session
+from ananta.store.journal import Journal
+from ananta.store.llm_log import LLMLog
+
+log = logging.getLogger(__name__)
+PROPOSE_BUDGET_S = 55.0
+SESSION_WAIT_S = 30.0
+WAITING_PLACES = 16
+DEFAULT_SESSION = "default"
+GENERIC_ORDER = "Propose one command that shows what should be looked at next."
+SEPARATOR = "\n---\n"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of the model. history: earlier rounds of the same conversation, oldest first."""
+
+    prompt: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    providers: tuple[str, ...] = ()
+    task_id: str | None = None
+    history: tuple[prompts.Earlier, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """A proposal and what the policy says of its command. comparisons: per requested provider, a Proposal or the
+    error of that provider; model: who answered, as "provider:model"."""
+
+    proposal: Proposal
+    verdict: Verdict | None
+    model: str
+    comparisons: dict[str, Proposal | AnantaError] | None = None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What shall run, tool calls first. timeout_s None: the configured limit."""
+
+    command: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    timeout_s: int | None = None
+    task_id: str | None = None
+    retries: int = 0
+    retry_delay_s: int = 1
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Decider:
+    """On whose decision something runs. person: somebody saw the command and sent it, so `ask` is answered."""
+
+    name: str
+    admin: bool
+    person: bool
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What an execution came to; exit_code and output cover the tools and the command together."""
+
+    id: str
+    output: str
+    stdout: str
+    stderr: str
+    exit_code: int
+    duration_s: float
+    verdict: Verdict | None
+    cut_bytes: int
+    ended: str | None
+
+
+class Steps:
+    """Proposes and executes within the lanes, under the policy, with a record of everything that ran."""
+
+    def __init__(self, *, agent_name: str, models: LanguageModels, runner: Runner, journal: Journal, llm_log: LLMLog,
+                 configuration: LiveConfiguration, decide: Callable[[str, str], Verdict], tools: Tools, meter: Meter,
+                 model_lane: Lane, command_lane: Lane, mask: Callable[[str], str], now: Callable[[], float] = time.time):
+        self.agent_name, self.models, self.runner, self.journal = agent_name, models, runner, journal
+        self.llm_log, self.configuration, self.tools, self.meter = llm_log, configuration, tools, meter
+        self.decide_command, self.mask, self.now = decide, mask, now
+        self.model_lane, self.command_lane = model_lane, command_lane
+        self.waiting = Lane("commands that wait for their session", WAITING_PLACES, retry_after_s=2)
+        self.stopping = threading.Event()
+        self._running: dict[str, threading.Event] = {}
+
+    # --- propose
+
+    def propose(self, order: Order, *, store: bool) -> Proposed:
+        """Returns what the model suggests; runs nothing. store: leave a line in the model log.
+
+        Raises LLMFailed (`llm_failed`; `all_llm_failed` when every compared provider failed), Busy, BreakerOpen,
+        InvalidInput."""
+        until = time.monotonic() + min(PROPOSE_BUDGET_S, self.configuration["http_timeout"])
+        wanted = order.providers or (None,)
+        with self.model_lane.take(len(wanted)):
+            if order.providers:
+                proposed = self._compare(order, until)
+            else:
+                proposal, model = self._ask(self._setting(order, None), order, until)
+                proposed = Proposed(proposal, None, model)
+        proposal = proposed.proposal
+        if proposal.command is not None:
+            proposed = replace(proposed, verdict=self.verdict(proposal.command, order.task_id))
+        if store:
+            self.llm_log.write("proposal", task_id=order.task_id, agent=self.agent_name, prompt=order.prompt,
+                               reason=proposal.reason, command=proposal.command, model=proposed.model,
+                               tool_calls=[{"name": each.name, "args": each.args} for each in proposal.tool_calls or ()])
+        return proposed
+
+    def verdict(self, command: str, task_id: str | None = None) -> Verdict:
+        """Returns what the policy says of a command in the working directory of the task's session; runs nothing."""
+        return self.decide_command(command, self.runner.directory(task_id or DEFAULT_SESSION))
+
+    def _setting(self, order: Order, name: str | None) -> ModelSetting:
+        provider, _, model = (name or order.provider or "").partition(":")
+        if provider and provider not in PROVIDERS:
+            raise InvalidInput(f"There is no provider {provider!r}: use one of {', '.join(PROVIDERS)}.",
+                               code="unknown_provider", details=provider)
+        return self.configuration.model(provider or None, model or (order.model if name is None else None))
+
+    def _ask(self, setting: ModelSetting, order: Order, until: float) -> tuple[Proposal, str]:
+        target, reply = self.complete(setting, self._messages(order), schema=prompts.PROPOSAL_SCHEMA,
+                                      budget_s=until - time.monotonic(), temperature=0.0, max_tokens=400)
+        return answers.parse(reply.text), f"{target.provider}:{reply.model}"
+
+    def complete(self, setting: ModelSetting, messages: Sequence[prompts.Message], *, budget_s: float, schema=None,
+                 temperature: float = 0.2, max_tokens: int = 1024):
+        """One counted model call. Returns the target that was asked and its Reply; raises LLMFailed, BreakerOpen."""
+        start = time.monotonic()
+        target = Target(setting.provider, setting.model, setting.url, setting.key, setting.mode)
+        try:
+            target = self.models.locate(target, explicit=setting.explicit, timeout_s=min(2.0, max(budget_s, 0.1))).target
+            left = budget_s - (time.monotonic() - start)
+            return target, self.models.complete(target, messages, schema=schema, budget_s=max(left, 0.1),
+                                                max_tokens=max_tokens, temperature=temperature, stop=self.stopping)
+        finally:
+            self.meter.llm_call(time.monotonic() - start, urlsplit(target.url).netloc or target.provider)
+
+    def _messages(self, order: Order) -> list[prompts.Message]:
+        return prompts.proposal_messages(
+            order.prompt or GENERIC_ORDER, shell_kind=self.runner.shell_kind, os_name=platform.system(),
+            cwd=self.runner.directory(order.task_id or DEFAULT_SESSION), history=order.history)
+
+    def _compare(self, order: Order, until: float) -> Proposed:
+        names = tuple(dict.fromkeys(order.providers))
+        settings = {name: self._setting(order, name) for name in names}
+
+        def ask(name: str) -> tuple[Proposal, str] | AnantaError:
+            try:
+                return self._ask(settings[name], order, until)
+            except AnantaError as error:
+                return error
+
+        with ThreadPoolExecutor(len(names), "compare") as pool:
+            results = dict(zip(names, pool.map(ask, names), strict=True))
+        first = next((each for each in results.values() if not isinstance(each, AnantaError)), None)
+        if first is None:
+            told = "; ".join(f"{name}: {error}" for name, error in results.items())
+            raise LLMFailed(f"None of the providers answered: {told}", code="all_llm_failed")
+        shown = {name: each if isinstance(each, AnantaError) else each[0] for name, each in results.items()}
+        return Proposed(first[0], None, first[1], shown)
+
+    # --- execute
+
+    def execute(self, wanted: Execution, decider: Decider, *, on_output: Callable[[str], None] | None = None,
+                stop: threading.Event | None = None) -> Executed:
+        """Returns what ran; a command that fails is a result, too. Everything is in the journal before this returns.
+
+        Raises CommandDenied and ApprovalRequired (nothing ran), InvalidInput, NotAllowed, Busy, ShellFailed, and
+        JournalFailed: if that comes before the run, nothing ran."""
+        if not (wanted.command and wanted.command.strip()) and not wanted.tool_calls:
+            raise InvalidInput("Give a command or tool_calls.", code="command_required")
+        if "\0" in (wanted.command or ""):
+            raise InvalidInput("command contains a NUL character, which no shell can take.", details="command")
+        if wanted.tool_calls and not decider.admin:
+            raise NotAllowed("Only administrators may run tool calls.")
+        if self.stopping.is_set():
+            raise ShuttingDown("This agent is stopping: try again when it has started anew.", retry_after=10)
+        key = wanted.task_id or DEFAULT_SESSION
+        with self.waiting.take():
+            held = self.runner.session(key, SESSION_WAIT_S)
+            session = held.__enter__()
+        try:
+            with self.command_lane.take():
+                stop = self._running[key] = stop or threading.Event()
+                return self._run(wanted, decider, session, on_output, stop)
+        finally:
+            self._running.pop(key, None)
+            held.__exit__(None, None, None)
+
+    def stop(self, task_id: str | None) -> bool:
+        """Ends the command that runs in the session of the task. Returns whether one was running."""
+        event = self._running.get(task_id or DEFAULT_SESSION)
+        if event is not None:
+            event.set()
+        return event is not None
+
+    def _run(self, wanted: Execution, decider: Decider, session: Session, on_output, stop) -> Executed:
+        verdict = self.decide_command(wanted.command, session.cwd) if wanted.command else None
+        record = Record(
+            id=os.urandom(8).hex(), timestamp=self.now(), agent=self.agent_name, command=wanted.command, output="",
+            exit_code=-1, task_id=wanted.task_id, tool_calls=wanted.tool_calls or None, cwd=session.cwd,
+            reason=wanted.reason or "manual", decision=verdict.decision if verdict else None,
+            decided_by=decider.name if decider.person or verdict is None or verdict.decision != ALLOW else "policy",
+            reasons=verdict.reasons if verdict else ())
+        if verdict:
+            self._refuse(record, verdict, decider)
+        self.meter.count("task_received")
+        self.journal.started(record)
+        start = time.monotonic()
+        try:
+            results = [self.tools.call(each) for each in wanted.tool_calls]
+            outcome = self._attempts(wanted, session, record.id, on_output, stop) if wanted.command else None
+        except BaseException as failure:
+            # Without an outcome there is still a record: that it was tried, and what prevented it.
+            self._finish(replace(record, output=f"[not run: {failure}]"), start)
+            raise
+        executed = _joined(record.id, results, outcome, verdict, time.monotonic() - start)
+        self.meter.count("task_completed" if executed.exit_code == 0 else "task_failed")
+        self._finish(replace(record, output=executed.output, exit_code=executed.exit_code,
+                             output_cut=executed.cut_bytes,
+                             state=INTERRUPTED if executed.ended == "interrupted" else FINISHED), start)
+        return executed
+
+    def _refuse(self, record: Record, verdict: Verdict, decider: Decider) -> None:
+        if verdict.decision == DENY:
+            self.journal.finished(replace(record, state=DENIED, decided_by="policy",
+                                          output="[denied: " + " ".join(verdict.reasons) + "]"))
+            raise CommandDenied("This command is denied: " + " ".join(verdict.reasons), reasons=list(verdict.reasons))
+        if verdict.decision == ASK and not decider.person:
+            raise ApprovalRequired("This command needs a person's decision: " + " ".join(verdict.reasons),
+                                   command=record.command, reasons=list(verdict.reasons))
+
+    def _finish(self, record: Record, start: float) -> None:
+        self.journal.finished(replace(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6)))
+
+    def _attempts(self, wanted: Execution, session: Session, run_id: str, on_output, stop) -> Outcome:
+        timeout_s = wanted.timeout_s or self.configuration["command_timeout"]
+        for attempt in range(wanted.retries + 1):
+            outcome = self.runner.run(wanted.command, session=session, run_id=run_id, timeout_s=timeout_s,
+                                      on_output=on_output, stop=stop)
+            if outcome.exit_code == 0 or outcome.ended == "interrupted" or attempt == wanted.retries:
+                break
+            self.meter.count("retries")
+            if stop.wait(wanted.retry_delay_s) or self.stopping.is_set():
+                break
+        notes = outcome.notes + ((f"{attempt + 1} attempts",) if attempt else ())
+        return replace(outcome, notes=notes)
+
+
+def _joined(run_id: str, results: Sequence[ToolResult], outcome: Outcome | None, verdict: Verdict | None,
+            duration_s: float) -> Executed:
+    parts = [f"{each.tool}: {'ok' if each.success else 'failed'}\n{each.output if each.success else each.error}"
+             for each in results]
+    exit_code = 0 if all(each.success for each in results) else 1
+    if outcome is None:
+        return Executed(run_id, SEPARATOR.join(parts), SEPARATOR.join(parts), "", exit_code, duration_s, verdict, 0, None)
+    notes = "".join(f"\n[{note}]" for note in outcome.notes)
+    output = SEPARATOR.join([*parts, (outcome.output + notes).strip()])
+    return Executed(run_id, output, outcome.stdout, outcome.stderr, outcome.exit_code or exit_code, duration_s, verdict,
+                    outcome.cut_bytes, outcome.ended)

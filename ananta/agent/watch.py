@@ -1,0 +1,58 @@
+"""Looks whether the model server answers: once at the start, then every five minutes."""
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from ananta.agent.configuration import LiveConfiguration
+from ananta.errors import AnantaError
+from ananta.llm.catalog import LanguageModels
+from ananta.llm.provider import Target
+
+log = logging.getLogger(__name__)
+EVERY_S, SLOW_S, LIMIT_S = 300.0, 2.0, 3.0
+
+
+class ModelWatch:
+    """`report()` is a sentence about the model in use; changes are logged."""
+
+    def __init__(self, models: LanguageModels, configuration: LiveConfiguration, *, enabled: bool):
+        self.models, self.configuration, self.enabled = models, configuration, enabled
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, tell: Callable[[str], None]) -> None:
+        self._thread = threading.Thread(target=self._run, args=(tell,), name="model-watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(2)
+
+    def report(self) -> tuple[bool, str, float]:
+        """Returns whether a model can be used, which or the cure, and the seconds it took to find out."""
+        setting = self.configuration.model()
+        start = time.monotonic()
+        target = Target(setting.provider, setting.model, setting.url, setting.key, setting.mode)
+        try:
+            found = self.models.locate(target, explicit=setting.explicit, timeout_s=LIMIT_S)
+            probe = self.models.probe(found.target, timeout_s=LIMIT_S)
+        except AnantaError as error:
+            return False, error.message, time.monotonic() - start
+        name = setting.model if setting.model != "auto" else next(iter(probe.models), "auto")
+        if probe.status != "ok" or probe.message:
+            return False, probe.message or f"the model server answers {probe.status}", time.monotonic() - start
+        where = "in this process" if setting.provider == "mock" else f"at {found.target.url}"
+        return True, f"{found.target.provider}: {name} {where}", time.monotonic() - start
+
+    def _run(self, tell: Callable[[str], None]) -> None:
+        good, text, _ = self.report()
+        if not self._stop.is_set():
+            tell(text)
+        while self.enabled and not self._stop.wait(EVERY_S):
+            before, (good, text, seconds) = good, self.report()
+            if good != before:
+                log.warning("model %s: %s", "found" if good else "lost", text)
+            elif good and seconds > SLOW_S:
+                log.warning("the model server took %.1f s to say what it has", seconds)

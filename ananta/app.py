@@ -1,0 +1,236 @@
+"""Composition: settings → store, models, shell, policy, steps, web; the order of start and stop."""
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ananta import __version__, diagnostics
+from ananta import settings as settings_module
+from ananta.agent.configuration import LiveConfiguration
+from ananta.agent.lanes import Lane
+from ananta.agent.meter import Meter
+from ananta.agent.policy_files import PolicyFiles
+from ananta.agent.steps import Steps
+from ananta.agent.tools import Tools
+from ananta.agent.watch import ModelWatch
+from ananta.domain.redaction import Redactor
+from ananta.llm.catalog import LanguageModels
+from ananta.operations.ask import Desk, LocalDesk, RemoteDesk
+from ananta.operations.client import Client
+from ananta.policy.decision import Context, decide
+from ananta.settings import Settings
+from ananta.shell.runner import Runner
+from ananta.store import database, directory
+from ananta.store.configuration import ConfigFile
+from ananta.store.journal import Journal
+from ananta.store.llm_log import LLMLog
+from ananta.store.secrets import Secrets, effective_token
+
+log = logging.getLogger(__name__)
+STOP_COMMANDS_S = 5.0
+
+
+class Agent:
+    """Everything of one process but the web: the data directory, the journal, the shell, the models, the steps."""
+
+    def __init__(self, settings: Settings, purpose: str):
+        self.settings = settings
+        self.data_dir = settings.data_dir.resolve()
+        self.claim = directory.claim(self.data_dir, {"pid": os.getpid(), "purpose": purpose, "version": __version__,
+                                                     "started_at": time.time(), "url": None})
+        try:
+            self._open()
+        except BaseException:
+            self.claim.release()
+            raise
+
+    def _open(self) -> None:
+        settings = self.settings
+        self.secrets = Secrets(settings.secrets_folder)
+        self.secret_key = settings.secret_key or self.secrets.key()
+        self.token = effective_token(settings.agent_token, self.secrets.token())
+        settings_module.check(settings, has_token=self.token is not None)
+        self.configuration = LiveConfiguration(ConfigFile(self.data_dir / "config.json"), settings_module.configuration_defaults(settings),
+                                               settings.given)
+        self.mask = Redactor(self._secret_values())
+        diagnostics.start(self.configuration["log_level"], as_json=settings.ai_agent_log_json, mask=self.mask)
+        for warning in self.secrets.tighten():
+            log.warning(warning)
+        database.open(self.data_dir / "ananta.db")
+        self.journal = Journal(self.data_dir, agent=settings.agent_name, mask=self.mask,
+                               rotate_bytes=settings.log_rotate_mb << 20)
+        self.runner = Runner(shell_path=settings.shell_path, home=(settings.work_dir or Path.cwd()).resolve(),
+                             environment=os.environ, secret_names=settings_module.secret_names())
+        self.unknown = self.journal.open(on_unknown=self._end_leftovers)
+        self.models = LanguageModels(
+            retries=settings.retry_count, backoff=settings.retry_backoff,
+            max_context_tokens=settings.lmstudio_max_context_tokens, mock_answers=_mock_answers(settings.mock_answers),
+            history_path=self.data_dir / "llm_model_history.json", locate_local=True)
+        self.meter = Meter()
+        self.command_lane = Lane("running commands", settings.max_commands, retry_after_s=2)
+        self.model_lane = Lane("model calls", settings.max_model_calls, retry_after_s=5)
+        self.policy_files = PolicyFiles(self.data_dir, Path.cwd(), Path(sys.argv[0]).resolve().parent)
+        self.llm_log = LLMLog(self.data_dir / "llm_log.jsonl", mask=self.mask)
+        self.audit = LLMLog(self.data_dir / "audit.log", mask=self.mask)
+        self.steps = Steps(
+            agent_name=settings.agent_name, models=self.models, runner=self.runner, journal=self.journal,
+            llm_log=self.llm_log, configuration=self.configuration, decide=self._decide,
+            tools=Tools(self.configuration, self.data_dir), meter=self.meter, model_lane=self.model_lane,
+            command_lane=self.command_lane, mask=self.mask)
+        self.watch = ModelWatch(self.models, self.configuration, enabled=not settings.disable_llm_check)
+        self.configuration.listeners.append(self._configuration_changed)
+        self.journal.start()
+
+    def close(self) -> None:
+        """Stops taking work, lets runs finish for a moment, ends and records the rest, and closes everything."""
+        self.steps.stopping.set()
+        self.watch.close()
+        until = time.monotonic() + STOP_COMMANDS_S
+        while self.runner.running() and time.monotonic() < until:
+            time.sleep(0.02)
+        self.runner.interrupt_all()
+        until = time.monotonic() + 3
+        while self.command_lane.busy and time.monotonic() < until:
+            time.sleep(0.02)  # the threads of the interrupted commands write their records
+        self.runner.close()
+        self.models.close()
+        self.journal.close()
+        database.close()
+        self.claim.release()
+
+    def set_token(self, token: str | None) -> None:
+        self.token = token
+        self.mask.replace(self._secret_values())
+
+    def _secret_values(self) -> list[str]:
+        return [each for each in (self.token, self.secret_key, *self.configuration.secrets()) if each]
+
+    def _configuration_changed(self, keys: list[str]) -> None:
+        diagnostics.set_level(self.configuration["log_level"])
+        self.mask.replace(self._secret_values())
+
+    def _end_leftovers(self, run_id: str) -> str:
+        ended = self.runner.end_leftovers(run_id)
+        return f"{ended} processes of it were still running and have been ended." if ended else ""
+
+    def _decide(self, command: str, cwd: str):
+        blacklist, rules = self.policy_files.current()
+        return decide(command, shell=self.runner.shell_kind, blacklist=blacklist, rules=rules, context=Context(
+            cwd=cwd, home=os.path.expanduser("~"), data_dir=str(self.data_dir), secrets_dir=str(self.secrets.directory),
+            program=(sys.executable, str(Path(sys.argv[0]).resolve()), "ananta"), pid=os.getpid(),
+            is_root=hasattr(os, "geteuid") and os.geteuid() == 0, platform="windows" if os.name == "nt" else "posix"))
+
+
+def _mock_answers(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as cause:
+        raise settings_module.SettingInvalid(f"MOCK_ANSWERS={str(path)!r} cannot be read: {cause}.") from cause
+
+
+# --- the worker as a service
+
+
+def serve(settings: Settings, say: Callable[[str], None]) -> int:
+    """Runs the worker until SIGTERM, SIGINT or Ctrl-C; returns the exit code."""
+    from ananta.web.worker import build
+
+    stop = threading.Event()
+    signals = 0
+
+    def on_signal(number, frame) -> None:
+        # A signal to the whole group arrives more than once; only a third one may cut the orderly stop short.
+        nonlocal signals
+        signals += 1
+        stop.set()
+        if signals > 2:
+            os._exit(1)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    _hide_memory()
+    agent = Agent(settings, "worker")
+    server = None
+    try:
+        server = build(agent, settings, stop)
+        agent.claim.update({"url": server.url})
+        server.start()
+        for line in _greeting(agent, server):
+            say(line)
+        agent.watch.start(lambda text: say(f"model     {text}"))
+        while not stop.wait(3600):
+            continue
+        log.info("stopping")
+    finally:
+        agent.steps.stopping.set()
+        if server is not None:
+            # Answers of running commands are still sent: the web stops after the commands have ended.
+            closing = threading.Thread(target=server.stop, args=(STOP_COMMANDS_S + 3,), name="stop")
+            closing.start()
+            agent.close()
+            closing.join(9)
+        else:
+            agent.close()
+    return 0
+
+
+def _greeting(agent: Agent, server) -> list[str]:
+    settings = agent.settings
+    lines = [f'ananta {__version__} {settings.role} "{settings.agent_name}" on {server.url}',
+             f"data      {agent.data_dir}", f"shell     {agent.runner.shell_path} in {agent.runner.directory('default')}"]
+    if agent.token is None:
+        lines.append("access    no token: this machine only" if settings_module.is_loopback(server.host) else
+                     "access    NO TOKEN AND REACHABLE BY OTHERS (ALLOW_INSECURE): everybody there can run commands")
+    else:
+        reads = {"loopback": "reading from this machine needs none", "off": "reading, too",
+                 "all": "READING IS OPEN TO EVERYBODY (ANONYMOUS_READS=all)"}[settings.anonymous_reads]
+        weak = "; THE TOKEN IS SHORT: make one with `ananta token new`" if len(agent.token) < 16 else ""
+        lines.append(f"access    with the token; {reads}{weak}")
+    if agent.unknown:
+        lines.append(f"record    {len(agent.unknown)} runs were cut off by the last stop; how they ended is unknown "
+                     "(ananta log tail)")
+    lines.append('next      ananta ask "show the free disk space", or open ' + server.url + "/apidocs")
+    return lines
+
+
+def _hide_memory() -> None:
+    """Keeps other processes of the same user, such as the commands, from reading this one's memory (prctl(2))."""
+    if sys.platform.startswith("linux"):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+
+
+# --- the command line
+
+
+@contextmanager
+def desk(settings: Settings, task_id: str | None) -> Iterator[Desk]:
+    """A place to propose and run: the server of this data directory when one runs, else this process itself."""
+    task = task_id or f"ask-{os.urandom(3).hex()}"
+    client = Client.find(settings)
+    if client is not None:
+        yield RemoteDesk(client, task)
+        return
+    _hide_memory()
+    settings = _quiet(settings)
+    agent = Agent(settings, "ask")
+    try:
+        yield LocalDesk(agent.steps, agent.watch, task, agent.mask)
+    finally:
+        agent.close()
+
+
+def _quiet(settings: Settings) -> Settings:
+    import dataclasses
+
+    return settings if "log_level" in settings.given else dataclasses.replace(settings, log_level="ERROR")
+
+

@@ -1,0 +1,227 @@
+"""The command line: commands, exit codes; the only place that prints.
+
+Exit codes: 0 done · 1 the command that was run failed, or a check found a problem · 2 wrong usage or a setting that
+is not possible · 3 nothing was run, because nobody decided or the policy wants a person · 4 no model answered ·
+5 denied by the policy · 130 interrupted.
+"""
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from ananta import __version__
+from ananta.errors import AnantaError, ApprovalRequired, CannotStart, CommandDenied, InvalidInput, LLMFailed
+
+FAILED, USAGE, NOT_RUN, NO_MODEL, DENIED, INTERRUPTED = 1, 2, 3, 4, 5, 130
+CODES: dict[type, int] = {CannotStart: USAGE, InvalidInput: USAGE, ApprovalRequired: NOT_RUN, CommandDenied: DENIED,
+                          LLMFailed: NO_MODEL}
+SECRETS_VARIABLE = "ANANTA_SECRETS_FD"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; never raises for what a user can cause."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    environment = _take_secrets_out_of_the_environment(options.runs_commands)
+    try:
+        return options.call(options, environment)
+    except AnantaError as error:
+        say(f"ananta: {error.message}", error=True)
+        return next((CODES[cls] for cls in type(error).__mro__ if cls in CODES), FAILED)
+    except KeyboardInterrupt:
+        say("", error=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; without this the interpreter would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Prints a line; what the terminal cannot show is replaced instead of failing."""
+    stream = sys.stderr if error else sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except UnicodeEncodeError:
+        print(text.encode(stream.encoding or "ascii", "replace").decode(stream.encoding or "ascii"), file=stream,
+              flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from ananta import settings
+
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = common.add_argument_group("settings (each also as an environment variable or a line in .env)")
+    for field in settings.listed():
+        default = settings.default_text(field)
+        text = f"{field.metadata['meaning']} [{settings.environment_name(field)}"
+        text += f"; {settings.type_name(field)}" if settings.type_name(field) not in ("text", "path", "list") else ""
+        text += f", {field.metadata['unit']}" if field.metadata["unit"] else ""
+        text += f"; default {default}]" if default else "]"
+        if field.metadata["secret"]:
+            text = f"file that holds: {text}"
+        group.add_argument(settings.option_name(field), dest=f"set_{field.name}" + (
+            "_file" if field.metadata["secret"] else ""), metavar="VALUE", help=text.replace("%", "%%"))
+
+    parser = argparse.ArgumentParser(
+        prog="ananta", parents=[common], formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        description="Gives a language model a terminal, and you control over it. Without a command: start the worker.",
+        epilog="example: ananta --port 5001 --data-dir /var/lib/ananta")
+    parser.set_defaults(call=_serve, runs_commands=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, call: Callable, text: str, example: str, *, to=commands, runs_commands=False, as_json=True):
+        command = to.add_parser(name, parents=[common], help=text, description=text[0].upper() + text[1:] + ".",
+                                epilog=f"example: {example}", allow_abbrev=False,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+        command.set_defaults(call=call, runs_commands=runs_commands, json=False)
+        if as_json:
+            command.add_argument("--json", action="store_true", help="print JSON for programs")
+        return command
+
+    def family(name: str, text: str):
+        group_parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        group_parser.set_defaults(call=lambda options, environment: _usage(group_parser), runs_commands=False)
+        return group_parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    ask = add("ask", _ask, "propose a command for a sentence, and run it when you say so",
+              'ananta ask "show the five largest files here"', runs_commands=True)
+    ask.add_argument("sentence", nargs="+", help="what shall be done")
+    ask.add_argument("--yes", action="store_true", help="run at once what the policy allows, and nothing else")
+    ask.add_argument("--task", default=None, metavar="ID", help="task (session) to work in; default: one for this call")
+    add("doctor", _doctor, "check everything that could prevent the work, and say what to do", "ananta doctor --json")
+    log = family("log", "the record of everything that ran")
+    tail = add("tail", _log_tail, "show the last executions", "ananta log tail -n 20 --task T-1", to=log)
+    tail.add_argument("-n", type=int, default=10, metavar="N", help="how many (1 to 1000, default 10)")
+    tail.add_argument("--task", default=None, metavar="ID", help="only those of this task")
+    add("verify", _log_verify, "check that no record was altered, removed or inserted", "ananta log verify", to=log)
+    token = family("token", "the token that callers must present")
+    new = add("new", _token_new, "make a token and keep it with the secrets", "ananta token new", to=token)
+    new.add_argument("--force", action="store_true", help="replace a token that is there")
+    add("show", _token_show, "print the token", "ananta token show", to=token)
+    add("rotate", _token_rotate, "replace the token; a running agent takes the new one at once", "ananta token rotate",
+        to=token)
+    add("version", _version, "print the version", "ananta version")
+    return parser
+
+
+def _usage(parser: argparse.ArgumentParser) -> int:
+    parser.print_help(sys.stderr)
+    return USAGE
+
+
+def _settings(options: argparse.Namespace, environment: dict[str, str]):
+    from ananta import settings
+
+    given = {name.removeprefix("set_"): value for name, value in vars(options).items() if name.startswith("set_")}
+    return settings.load(given, environment)
+
+
+def _take_secrets_out_of_the_environment(needed: bool) -> dict[str, str]:
+    """Returns the environment for the settings, and leaves none of its secrets where a command could read them.
+
+    The environment a process was started with stays readable in /proc for all processes of its user. So the program
+    starts itself anew without the secrets, and hands them on through a pipe."""
+    from ananta.settings import secret_names
+
+    if SECRETS_VARIABLE in os.environ:
+        with os.fdopen(int(os.environ.pop(SECRETS_VARIABLE)), "rb") as pipe:
+            return {**os.environ, **json.loads(pipe.read())}
+    found = {name: os.environ[name] for name in secret_names() if name in os.environ}
+    if not (found and needed and sys.platform.startswith("linux")):
+        return dict(os.environ)
+    content = json.dumps(found).encode()
+    if len(content) > 60_000:
+        return dict(os.environ)  # more than a pipe holds without a reader; no sane secrets are that long
+    reader, writer = os.pipe()
+    os.write(writer, content)
+    os.close(writer)
+    os.set_inheritable(reader, True)
+    clean = {name: text for name, text in os.environ.items() if name not in found}
+    program = [sys.executable, *(sys.argv[1:] if getattr(sys, "frozen", False) else sys.orig_argv[1:])]
+    os.execve(sys.executable, program, {**clean, SECRETS_VARIABLE: str(reader)})
+
+
+# --- commands
+
+
+def _serve(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta import app
+
+    return app.serve(_settings(options, environment), say)
+
+
+def _ask(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta import app
+    from ananta.operations.ask import Conversation
+
+    with app.desk(_settings(options, environment), task_id=options.task) as desk:
+        return Conversation(desk, say, yes=options.yes, as_json=options.json).hold(" ".join(options.sentence))
+
+
+def _doctor(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import doctor
+
+    findings = doctor.examine(lambda: _settings(options, environment))
+    if options.json:
+        say(json.dumps([vars(each) for each in findings], ensure_ascii=False, indent=2))
+    else:
+        width = max(len(each.subject) for each in findings)
+        for each in findings:
+            say(f"{'ok  ' if each.ok else 'DO  '}{each.subject.ljust(width)}  {each.text}")
+    return 0 if all(each.ok for each in findings) else FAILED
+
+
+def _log_tail(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import records
+
+    if not 1 <= options.n <= 1000:
+        raise InvalidInput(f"-n {options.n} is not possible: allowed is 1 to 1000.")
+    lines = records.last(_settings(options, environment), options.n, options.task)
+    for line in lines:
+        say(line.decode() if options.json else records.readable(json.loads(line)))
+    if not lines and not options.json:
+        say("There are no records yet.", error=True)
+    return 0
+
+
+def _log_verify(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import records
+
+    good, text, facts = records.verify(_settings(options, environment))
+    say(json.dumps(facts, ensure_ascii=False) if options.json else text)
+    return 0 if good else FAILED
+
+
+def _token_new(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import tokens
+
+    token = tokens.new(_settings(options, environment), force=options.force)
+    say(json.dumps({"agent_token": token}) if options.json else token)
+    say("Kept with the secrets. A start from now on listens for other machines, too, and asks for this token.", error=True)
+    return 0
+
+
+def _token_show(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import tokens
+
+    token = tokens.show(_settings(options, environment))
+    say(json.dumps({"agent_token": token}) if options.json else token)
+    return 0
+
+
+def _token_rotate(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import tokens
+
+    token = tokens.rotate(_settings(options, environment))
+    say(json.dumps({"agent_token": token}) if options.json else token)
+    return 0
+
+
+def _version(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    import platform
+
+    facts = {"ananta": __version__, "python": platform.python_version(), "system": platform.platform(terse=True)}
+    say(json.dumps(facts) if options.json else f"ananta {__version__}")
+    return 0

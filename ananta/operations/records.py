@@ -1,0 +1,51 @@
+"""The terminal log for people: last records, and whether all of them are as they were written."""
+import json
+import time
+from dataclasses import asdict
+
+from ananta.operations.client import Client
+from ananta.settings import Settings
+from ananta.store import journal
+from ananta.store.verification import verify as verify_log
+
+OUTPUT_LINES = 6
+
+
+def last(settings: Settings, limit: int, task_id: str | None) -> list[bytes]:
+    """Returns the last records as JSON, oldest first; by the running server when there is one."""
+    client = Client.find(settings)
+    if client is None:
+        return journal.tail(settings.data_dir.resolve(), limit, task_id)
+    query = {"limit": limit} | ({"task_id": task_id} if task_id else {})
+    try:
+        return [json.dumps(each, ensure_ascii=False).encode()
+                for each in client.call("GET", "/logs", timeout_s=30, query=query)]
+    finally:
+        client.close()
+
+
+def readable(record: dict) -> str:
+    """A record as a few lines of text."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.get("timestamp") or 0))
+    task = f" {record['task_id']}#{record.get('step')}" if record.get("task_id") else ""
+    how = record.get("state") if record.get("state") not in (None, "finished") else f"exit {record.get('exit_code')}"
+    output = str(record.get("output") or "").splitlines()
+    shown = output[:OUTPUT_LINES] + ([f"... {len(output) - OUTPUT_LINES} more lines"] if len(output) > OUTPUT_LINES else [])
+    by = f", decided by {record['decided_by']}" if record.get("decided_by") else ""
+    head = f"{when}{task}  {how}  {record.get('duration') or 0:.2f} s{by}"
+    return "\n".join([head, f"  $ {record.get('command')}", *(f"  | {line}" for line in shown)])
+
+
+def verify(settings: Settings) -> tuple[bool, str, dict]:
+    """Returns whether the chain holds, a sentence, and the facts for programs."""
+    found = verify_log(settings.data_dir.resolve())
+    facts = {"ok": found.ok, **asdict(found)}
+    counted = f"{found.lines} records: {found.chained} chained"
+    counted += f", {found.unchained} of other programs" if found.unchained else ""
+    counted += f"; older files are missing: {', '.join(found.missing)}" if found.missing else ""
+    if found.finding is None:
+        return True, f"ok    {counted}. None was altered, removed or inserted.", facts
+    which = found.finding
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(which.timestamp)) if which.timestamp else "unknown time"
+    return False, (f"{which.kind.upper()}  {which.file} line {which.line}: record {which.id} of {when}, command "
+                   f"{which.command!r}, was {which.kind}; this is the first one. Read up to there: {counted}."), facts

@@ -1,0 +1,363 @@
+"""What no setting can allow: wiping disks, deleting the system or a home, a fork bomb, ending this program, its secrets."""
+import re
+from dataclasses import dataclass, field
+
+from ananta.policy import cmdlets, dos, paths
+from ananta.policy.unix import program_name
+from ananta.policy.words import UNKNOWN, Command, Word, names
+
+DEVICE = re.compile(r"(?:/dev/(?:sd|hd|vd|xvd|nvme|mmcblk|disk|rdisk|mapper/|md\d|dm-|loop\d|zd|nbd|pmem|ram|root)[^\s]*|\\\\\.\\(?:physicaldrive|[a-z]:).*)", re.IGNORECASE)
+MAKERS = re.compile(r"mkfs(?:\..+)?|mke2fs|mkswap|newfs(?:_.+)?|mkntfs|mkdosfs|mkreiserfs")
+ENVIRON = re.compile(r"/proc/(?P<pid>[^/]+)/(?:task/[^/]+/)?(?:environ|mem|auxv|maps|fd(?:/.*)?|cmdline)")
+KILLERS = names("kill pkill killall killall5 skill snice taskkill stop-process stop-service fuser xkill")
+SERVICE_STOPS = names("stop disable mask kill restart uninstall delete remove try-restart isolate edit revert force-stop reset-failed")
+PRINTERS = names("echo printf write-output write-host rem title")
+DELETERS = names("rm rmdir unlink shred srm wipe truncate mv tee dd cp install ln chmod chown chattr rsync sed perl del erase rd rmdir remove-item clear-content set-content "
+                 "add-content out-file move-item rename-item clear-item move ren rename touch find mkfs split gzip bzip2 xz sort tar zip copy xcopy robocopy copy-item icacls takeown "
+                 "attrib cipher set-acl export-csv export-clixml tee-object new-item setfacl chgrp sponge ed ex vi vim nano unzip")
+COPIERS = names("cp tar zip rsync scp copy-item xcopy robocopy copy compress-archive 7z 7za mv gtar bsdtar cpio pax dar restic borg rclone ln install move move-item tar.exe sftp")
+NARROW = names("-name -iname -path -ipath -regex -iregex -mtime -mmin -ctime -cmin -atime -amin -size -newer -user -group -empty -perm -inum -samefile -maxdepth")
+
+
+@dataclass
+class Surroundings:
+    """What the floor knows about a whole line: where it may be, and what it mentions."""
+
+    context: object
+    windows: bool
+    cwds: list[str]
+    mentions_program: bool = False
+    program: frozenset[str] = frozenset()
+    secrets: list[str] = field(default_factory=list)
+
+    def places(self, text: str) -> list[str]:
+        """Returns the paths a word may mean, one per directory the line may be in."""
+        return [paths.normal(text, cwd, windows=self.windows) for cwd in self.cwds]
+
+
+def line_reason(commands: list[Command]) -> str | None:
+    """Returns why a whole line is denied: a function that starts itself again and again."""
+    defined = {c.words[0].text for c in commands if c.function}
+    for name in defined:
+        calls = [c for c in commands if not c.function and c.words and c.words[0].text == name and c.inside == name]
+        if len(calls) >= 2 and any(c.piped_in or c.captured or c.background for c in calls):
+            return f"`{name}` starts itself again and again (fork bomb)"
+        if any(c.background for c in calls):
+            return f"`{name}` starts itself again and again (fork bomb)"
+    return None
+
+
+def reason(command: Command, around: Surroundings) -> str | None:
+    """Returns why a command is denied, or None."""
+    for redirect in command.redirects:
+        if not redirect.op.startswith("<<"):
+            found = _redirect(redirect.op, redirect.target, around)
+            if found:
+                return found
+    if not command.words:
+        return None
+    words = _spread(command.words)
+    name = _name(words[0], command.shell)
+    args = words[1:]
+    return (_disk(name, args, around) or _deletion(name, args, command, around) or _self(name, args, around)
+            or _secrets(name, args, command, around) or _environment(name, args, around))
+
+
+def _spread(words: list[Word]) -> list[Word]:
+    """Splits unquoted variables as the shell would, by what was last assigned to them."""
+    spread: list[Word] = []
+    for word in words:
+        if word.split and " " in word.guess and UNKNOWN not in word.guess:
+            spread.extend(Word(piece, piece, word.glob) for piece in word.guess.split())
+        else:
+            spread.append(word)
+    return spread or words
+
+
+def _name(word: Word, shell: str) -> str:
+    if shell == "powershell":
+        return cmdlets.canonical(word.guess).removesuffix(".exe")
+    if shell == "cmd":
+        return dos.program(word.guess)
+    return program_name(word.guess)
+
+
+def _redirect(op: str, target: Word, around: Surroundings) -> str | None:
+    text = target.guess
+    if ">" in op:
+        for place in around.places(text):
+            if DEVICE.fullmatch(place) or DEVICE.fullmatch(text):
+                return f"writing to `{text}` destroys a disk"
+            if around.context.data_dir and paths.may_reach(place, _cased(around.context.data_dir, around), glob=target.glob):
+                return f"`> {text}` overwrites this program's own files"
+    return _secret_path(target, around) or _environ_path(target, around)
+
+
+def _disk(name: str, args: list[Word], around: Surroundings) -> str | None:
+    texts = [w.guess for w in args]
+    devices = [t for t in texts for place in around.places(t.partition("=")[2] if re.match(r"(of|--?[\w-]+)=", t) else t) if DEVICE.fullmatch(place) or DEVICE.fullmatch(t)]
+    if MAKERS.fullmatch(name) and (devices or not [t for t in texts if not t.startswith("-")]):
+        return f"`{name}` erases a file system"
+    if name == "dd" and any(t.startswith("of=") and t in devices for t in texts):
+        return "`dd` overwrites a disk"
+    if name == "wipefs" and any(re.match(r"-\w*a|--all|-\w*o|--offset", t) for t in texts):
+        return "`wipefs` erases a disk's signatures"
+    if name in ("blkdiscard", "shred", "tee", "cp", "truncate", "sponge", "badblocks", "install", "pv", "mkntfs", "scrub", "nwipe", "ddrescue", "dcfldd") and devices and not (name == "badblocks" and "-w" not in texts):
+        if name not in ("cp", "install", "ddrescue") or texts[-1] in devices:
+            return f"`{name}` overwrites a disk"
+    if name == "dcfldd" and any(t.startswith("of=/dev/") for t in texts):
+        return "`dcfldd` overwrites a disk"
+    wipe = {"sgdisk": r"-\w*[zZo]\w*|--zap.*|--clear", "sfdisk": r"--delete|--wipe.*", "parted": r"mklabel|mktable|rm", "hdparm": r"--security-erase.*|--trim-sector.*",
+            "nvme": r"format|sanitize", "cryptsetup": r"luksFormat|erase|luksErase|reencrypt", "zpool": r"destroy|labelclear", "diskutil": r"(?:(?:secure)?erase|zero|random|partition)\w*|reformat|deleteContainer",
+            "mdadm": r"--zero-superblock", "vgremove": r".*", "zfs": r"destroy", "lvremove": r"-\w*[fy]\w*|--force|--yes"}
+    if name in wipe and any(re.fullmatch(wipe[name], t, re.IGNORECASE) for t in texts):
+        return f"`{name}` erases a disk or file system"
+    if name in ("format-volume", "clear-disk", "remove-partition", "initialize-disk", "reset-physicaldisk"):
+        return f"`{name}` erases a disk"
+    if name == "format" and any(re.fullmatch(r"[a-z]:\\?", t, re.IGNORECASE) for t in texts):
+        return "`format` erases a drive"
+    if name == "cipher" and any(re.match(r"/w", t, re.IGNORECASE) for t in texts) and around.windows:
+        return None
+    return None
+
+
+def _deletion(name: str, args: list[Word], command: Command, around: Surroundings) -> str | None:
+    flags = [w.guess for w in args if w.guess.startswith("-")]
+    recursive = False
+    targets = [w for w in args if not w.guess.startswith("-")]
+    if "--" in [w.guess for w in args]:
+        cut = [w.guess for w in args].index("--")
+        targets = [w for w in args[:cut] if not w.guess.startswith("-")] + args[cut + 1:]
+    if name == "rm":
+        recursive = any(re.fullmatch(r"-[a-zA-Z]*[rR][a-zA-Z]*|--r(?:e(?:c.*)?)?", flag) for flag in flags)
+        if "--no-preserve-root" in flags and recursive:
+            return "`rm --no-preserve-root` deletes the whole system"
+    elif name == "remove-item":
+        recursive = any(re.fullmatch(r"-r(?:e(?:c\w*)?)?|-[rR]\w*[fF]?", flag.split(":")[0], re.IGNORECASE) for flag in flags)
+        targets = [w for w in targets if w.guess != ","]
+    elif name in ("rd", "rmdir", "del", "erase"):
+        recursive = any("/s" in w.guess.lower() for w in args)
+        targets = [w for w in args if not w.guess.startswith("/") or len(w.guess) == 1]
+    elif name in ("find", "gfind"):
+        words = [w.guess for w in args]
+        runs_rm = any(t in ("-exec", "-execdir", "-ok") for t in words) and any(t.rsplit("/", 1)[-1] in ("rm", "shred", "unlink") for t in words)
+        narrow = any(t in NARROW and (position + 1 >= len(words) or words[position + 1] not in ("*", ".*", "?*")) for position, t in enumerate(words))
+        if ("-delete" in words or runs_rm) and not narrow:
+            recursive = True
+            first = next((i for i, t in enumerate(words) if t.startswith(("-", "(", "!"))), len(words))
+            targets = args[:first] or [Word(".")]
+    elif name in ("shred", "srm", "wipe", "unlink"):
+        recursive = name == "srm" and any("r" in flag for flag in flags) or name == "wipe"
+    elif name == "mv" and len(targets) >= 2 and targets[-1].guess == "/dev/null":
+        recursive = True
+        targets = targets[:-1]
+    elif name == "rsync" and any(flag.startswith(("--del", "--remove-source")) for flag in flags):
+        recursive = True
+        targets = targets[-1:]
+    if name in ("rm", "remove-item") and any(w.guess == UNKNOWN and around.mentions_program for w in targets):
+        return f"`{name}` would delete this program"
+    if recursive:
+        for word in targets:
+            # An empty variable would make "$x/" the root, but that is unclear and asked about, not known.
+            for place in around.places(word.guess) if UNKNOWN not in word.guess else []:
+                if paths.is_system(place, around.context.home, windows=around.windows, glob=word.glob or "*" in place):
+                    return f"`{name}` deletes `{word.guess}`, a system or home directory, with everything in it"
+    return _own_files(name, targets, args, recursive, around)
+
+
+def _own_files(name: str, targets: list[Word], args: list[Word], recursive: bool, around: Surroundings) -> str | None:
+    """Changing or deleting the data directory or the program itself."""
+    if name not in DELETERS:
+        return None
+    if name in ("sed", "find", "sort", "tar", "perl", "zip", "gzip") and not any(w.guess.startswith(("-i", "-delete", "--in-place", "-o", "-exec", "-x", "--delete", "-pi", "-fprint", "--remove")) for w in args):
+        if name in ("sed", "find", "sort", "tar", "perl", "zip"):
+            return None
+    if name in ("cp", "install", "ln", "rsync", "copy", "xcopy", "robocopy", "copy-item", "tar", "zip", "touch"):
+        targets = targets[-1:]
+    directory = _cased(around.context.data_dir, around)
+    own = [_cased(p, around) for p in around.context.program if "/" in p or "\\" in p]
+    for word in targets:
+        text = word.guess.partition("=")[2] if name == "dd" else word.guess
+        if name == "dd" and not word.guess.startswith("of="):
+            continue
+        for place in around.places(text):
+            if directory and paths.may_reach(place, directory, glob=word.glob):
+                return f"`{name}` would change or delete this program's own files"
+            if any(paths.may_reach(place, path, glob=word.glob) for path in own):
+                return f"`{name}` would change or delete this program itself"
+            if recursive and (paths.inside(directory, place) or any(paths.inside(path, place) for path in own)):
+                return f"`{name}` would delete a directory that holds this program's files"
+            if recursive and word.glob and directory and paths.inside(directory, place.rpartition("\\" if around.windows else "/")[0] or "/") and paths.may_reach(
+                    directory, place, glob=False) is False and _glob_above(place, directory):
+                return f"`{name}` would delete a directory that holds this program's files"
+    return None
+
+
+def _glob_above(pattern: str, directory: str) -> bool:
+    parts, wanted = pattern.replace("\\", "/").strip("/").split("/"), directory.replace("\\", "/").strip("/").split("/")
+    return len(parts) <= len(wanted) and paths.may_match("/" + "/".join(parts), "/" + "/".join(wanted[:len(parts)]))
+
+
+def _self(name: str, args: list[Word], around: Surroundings) -> str | None:
+    """Stopping or uninstalling this program, or printing its token."""
+    context = around.context
+    texts = [w.guess for w in args]
+    lowered = [t.lower() for t in texts]
+    mentioned = any(_mentions(t, around) for t in texts)
+    if name in KILLERS:
+        if context.pid is not None and any(re.fullmatch(rf"-?{context.pid}", t) for t in texts[(0 if name != "kill" else 0):]):
+            return f"`{name}` would end this program"
+        if mentioned or (around.mentions_program and any(UNKNOWN in w.guess for w in args)):
+            return f"`{name}` would end this program"
+        if name == "kill" and any(t == "-1" for t in texts[1:]):
+            return "`kill -1` ends every process"
+        if name == "kill" and any(w.guess == UNKNOWN and w.ppid for w in args):
+            return "`kill $PPID` would end this program"
+        if name in ("pkill", "killall") and any(_pattern_hits(t, around) for t in texts if not t.startswith("-")):
+            return f"`{name}` would end this program"
+        if name == "stop-process" and any(_pattern_hits(t.replace("*", ".*"), around) for t in texts if not t.startswith("-")):
+            return "`Stop-Process` would end this program"
+    if name in ("systemctl", "service", "sc", "net", "launchctl", "rc-service", "initctl", "supervisorctl", "stop-service", "remove-service", "restart-service", "set-service",
+                "suspend-service", "nssm", "svcadm", "sv", "update-rc.d", "chkconfig", "wmic", "schtasks"):
+        stops = set(lowered) & SERVICE_STOPS or name in ("stop-service", "remove-service", "restart-service", "set-service", "suspend-service") or "config" in lowered
+        if stops and (mentioned or any(_pattern_hits(t.replace("*", ".*").removesuffix(".service"), around) for t in texts if "*" in t)):
+            return f"`{name}` would stop or remove this program"
+    if name in ("apt", "apt-get", "dpkg", "dnf", "yum", "rpm", "pip", "pip3", "pipx", "uv", "brew", "winget", "choco", "snap", "zypper", "pacman", "apk", "msiexec", "uninstall-package") and mentioned:
+        if set(lowered) & names("remove purge uninstall erase autoremove del -r -p -e -rns --purge --remove /x"):
+            return f"`{name}` would uninstall this program"
+    if _is_program(name, around):
+        return _own_command(lowered)
+    if re.fullmatch(r"(?:python|py|pypy)[\d.]*w?", name) and any(_is_program(t, around) for t in texts):
+        position = next(i for i, t in enumerate(texts) if _is_program(t, around))
+        return _own_command(lowered[position + 1:])
+    return None
+
+
+def _own_command(args: list[str]) -> str | None:
+    operands = [t for t in args if not t.startswith("-")]
+    if operands[:1] == ["token"]:
+        return "`token` prints or changes this program's own secret"
+    if operands[:2] in (["service", "uninstall"], ["service", "stop"], ["service", "remove"], ["service", "disable"]):
+        return "this program would be uninstalled or stopped"
+    return None
+
+
+def _is_program(text: str, around: Surroundings) -> bool:
+    last = re.split(r"[\\/]", text.lower())[-1]
+    return last in around.program or last.removesuffix(".exe").removesuffix(".py") in around.program
+
+
+def _mentions(text: str, around: Surroundings) -> bool:
+    lower = text.lower()
+    return any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w])", lower) for name in around.program if len(name) > 2)
+
+
+def _pattern_hits(text: str, around: Surroundings) -> bool:
+    if not text or len(text) > 100 or UNKNOWN in text:
+        return False
+    pattern = text.lower().strip("^$")
+    if re.fullmatch(r"[\w.\[\]*?|-]+", pattern) and pattern.count("*") <= 3:
+        try:
+            return any(re.search(pattern, name) for name in around.program)
+        except re.error:
+            return False
+    return False
+
+
+def mentions(commands: list[Command], around: Surroundings) -> bool:
+    """Whether any word of a line names this program."""
+    return bool(around.program) and any(_mentions(w.guess, around) for c in commands for w in c.words)
+
+
+def _secrets(name: str, args: list[Word], command: Command, around: Surroundings) -> str | None:
+    printing = name in PRINTERS and not command.captured
+    if printing:
+        return None
+    for word in args:
+        found = _secret_path(word, around)
+        if found:
+            return found
+    directory = _cased(around.context.secrets_dir, around)
+    data = _cased(around.context.data_dir, around)
+    copies = name in COPIERS or name in ("grep", "rg", "ag", "ack", "egrep", "fgrep", "zgrep", "diff", "select-string", "findstr", "sls") and _recursive(name, args)
+    if directory and data and copies:
+        for word in args:
+            for place in around.places(word.guess):
+                if paths.inside(directory, place) and paths.inside(place, data) or (word.glob and _glob_above(place, directory) and paths.inside(place.split("*")[0].rstrip("/\\"), data)):
+                    return f"`{name}` would read this program's secrets along with `{word.guess}`"
+    return None
+
+
+def holds_secrets(name: str, args: list[Word], around: Surroundings) -> bool:
+    """Whether a recursive reader is pointed at a directory far above the secrets."""
+    directory = _cased(around.context.secrets_dir, around)
+    if not directory or not (name in COPIERS or _recursive(name, args)):
+        return False
+    places = [place for word in args if not word.guess.startswith("-") for place in around.places(word.guess)]
+    if name in ("rg", "ag", "ack") or not any(not w.guess.startswith("-") for w in args[1:]):
+        places += around.cwds
+    return any(paths.inside(directory, place) for place in places)
+
+
+def _recursive(name: str, args: list[Word]) -> bool:
+    if name in ("rg", "ag", "ack"):
+        return True
+    if name == "findstr":
+        return any("/s" in w.guess.lower() for w in args)
+    if name == "rgrep":
+        return True
+    return name in ("grep", "egrep", "fgrep", "diff", "zgrep") and any(re.fullmatch(r"-[a-zA-Z]*[rR][a-zA-Z]*|--(?:dereference-)?recursive", w.guess) for w in args)
+
+
+def _secret_path(word: Word, around: Surroundings) -> str | None:
+    directory = _cased(around.context.secrets_dir, around)
+    if not directory:
+        return None
+    text = word.guess.lstrip("@")
+    pieces = {text, *re.split(r"[=:@,<]", text, maxsplit=1)[1:]} if re.search(r"[=:@,<]", text) else {text}
+    for piece in pieces:
+        if not piece or piece == UNKNOWN or len(piece) > 4000:
+            continue
+        for place in around.places(piece):
+            if UNKNOWN in place and not place.startswith(_before(directory)):
+                continue
+            if paths.may_reach(place, directory, glob=word.glob or "*" in piece or "?" in piece):
+                return f"`{word.guess.replace(UNKNOWN, '…')}` reaches this program's secrets"
+    if len(text) > 20 and directory in text.replace("\\\\", "\\").lower().replace("//", "/"):
+        return "it reaches this program's secrets"
+    return None
+
+
+def _before(directory: str) -> str:
+    return directory.rpartition("\\" if "\\" in directory else "/")[0]
+
+
+def _environ_path(word: Word, around: Surroundings) -> str | None:
+    if "proc" not in word.guess and not any("/proc" in cwd for cwd in around.cwds):
+        return None
+    for text in (word.guess, *around.places(word.guess)):
+        found = ENVIRON.search(re.sub(r"/+", "/", text))
+        if found and found.group("pid") not in ("self", "thread-self"):
+            pid, context = found.group("pid"), around.context
+            own = context.pid is not None and pid == str(context.pid)
+            secret = found.group().rsplit("/", 1)[-1] not in ("cmdline", "maps")
+            if own or word.ppid or re.search(r"[*?\[]", pid) or (UNKNOWN in pid and around.mentions_program):
+                if secret:
+                    return "it reads this program's process environment"
+    return None
+
+
+def _environment(name: str, args: list[Word], around: Surroundings) -> str | None:
+    for word in args:
+        found = _environ_path(word, around)
+        if found:
+            return found
+    if name == "ps" and args and re.fullmatch(r"[a-zA-Z]*e[a-zA-Z]*", args[0].guess) and not around.windows and args[0].guess != "e-":
+        return "`ps e` prints the environment of processes"
+    if name in ("gdb", "gcore", "strace", "ltrace", "py-spy", "procdump") and around.context.pid is not None and str(around.context.pid) in [w.guess for w in args]:
+        return f"`{name}` would look into this program's memory"
+    return None
+
+
+def _cased(path: str, around: Surroundings) -> str:
+    return paths.normal(path, "C:\\" if around.windows else "/", windows=around.windows) if path else ""

@@ -1,0 +1,91 @@
+"""Files that are whole or not there: atomic replacement, one write per line."""
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from ananta.errors import CannotStart, JournalFailed, StoreFailed
+
+PRIVATE_FILE, PRIVATE_DIRECTORY = 0o600, 0o700
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+# Windows has neither; its files are in text mode unless told otherwise.
+APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+sync_data = getattr(os, "fdatasync", os.fsync)
+
+
+def private_directory(path: Path) -> None:
+    """Makes the directory, for its owner only, unless it is there. Raises CannotStart."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+    except OSError as cause:
+        raise CannotStart(f"The directory {path} cannot be made: {cause.strerror or cause}. "
+                          "Create it, or name another one.") from cause
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Makes content the whole file, mode 0600, on disk when this returns; a failure leaves the old file.
+
+    Raises StoreFailed."""
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        # A file left by a killed process may have another mode.
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), PRIVATE_FILE)
+        with open(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        os.replace(new, path)
+        sync_directory(path.parent)
+    except OSError as cause:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise StoreFailed(f"The file {path} cannot be written: {reason(cause)}") from cause
+
+
+def sync_directory(path: Path) -> None:
+    """Makes names given and taken in the directory last; a system that cannot do that is left alone."""
+    if os.name == "nt":
+        return
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def append_line(fd: int, line: bytes, path: Path) -> None:
+    """Appends line by one write; it is on disk when this returns. Raises JournalFailed: then nothing of it is there."""
+    before = -1
+    try:
+        before = os.fstat(fd).st_size
+        written = os.write(fd, line)
+        if written == len(line):
+            sync_data(fd)
+            return
+        # The system does not say why a write stays short: a second one would tell.
+        cause = OSError(errno.ENOSPC, "only a part could be written; the disk is full, or a limit is reached")
+    except OSError as failure:
+        cause = failure
+    if before >= 0:
+        _take_back(fd, before, len(line))
+    raise JournalFailed(f"The file {path} cannot be written: {reason(cause)}", retry_after=5) from cause
+
+
+def _take_back(fd: int, before: int, length: int) -> None:
+    with contextlib.suppress(OSError):
+        # Another program may have appended behind us: its lines stay.
+        if before < os.fstat(fd).st_size <= before + length:
+            os.ftruncate(fd, before)
+
+
+def reason(cause: OSError) -> str:
+    """Returns a sentence for the person who has to act."""
+    if cause.errno in _FULL:
+        return "the disk is full. Make room."
+    if cause.errno == errno.EFBIG:
+        return "it has reached the largest size this process may write (ulimit -f, or the file system)."
+    return f"{cause.strerror or cause}."

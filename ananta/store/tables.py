@@ -1,0 +1,64 @@
+"""What is kept in the database. Nobody outside store/ imports this.
+
+The tables are made by the steps in migrations.py; a test compares them with the classes here.
+"""
+from peewee import BigIntegerField, DatabaseProxy, FloatField, IntegerField, Model, TextField
+
+# The one global: one process has one database. Set by database.open.
+database = DatabaseProxy()
+
+
+class Table(Model):
+    class Meta:
+        database = database
+        legacy_table_names = False
+
+
+class JournalRow(Table):
+    """The index of the terminal log: a row for every line, in order; the files are the truth.
+
+    seq: which line it is, counted over all files; hash: its link in the chain; record: the JSON that is served, None
+    for a line that is not served by itself (broken, or merged into a later one)."""
+
+    seq = BigIntegerField(primary_key=True)
+    run_id = TextField(null=True)
+    task_id = TextField(null=True)
+    timestamp = FloatField(null=True)
+    step = IntegerField(null=True)
+    hash = TextField()
+    record = TextField(null=True)
+
+    class Meta:
+        table_name = "journal"
+        indexes = ((("task_id", "seq"), False),)
+
+
+class JournalPosition(Table):
+    """How far each file of the log is indexed.
+
+    generation: 1 for the oldest file; first_seq: of its first line; offset: the bytes that are indexed; last_line:
+    where the last indexed line begins; link: that line's; records: how many of its lines are served."""
+
+    generation = IntegerField(primary_key=True)
+    first_seq = BigIntegerField()
+    lines = BigIntegerField()
+    records = BigIntegerField()
+    offset = BigIntegerField()
+    last_line = BigIntegerField()
+    link = TextField()
+
+    class Meta:
+        table_name = "journal_position"
+
+
+class JournalBreak(Table):
+    """Where the log turned out not to be what had been indexed: the first line that was different.
+
+    link: what it had been; record: what it had said; noticed: epoch seconds."""
+
+    link = TextField(primary_key=True)
+    noticed = FloatField()
+    record = TextField(null=True)
+
+    class Meta:
+        table_name = "journal_break"

@@ -1,0 +1,207 @@
+"""Propose a command, execute one, read what ran."""
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from bottle import Bottle, request
+from msgspec import UNSET, Meta, UnsetType
+
+from ananta.agent.steps import Decider, Execution, Order, Proposed, Steps
+from ananta.domain.prompts import Earlier
+from ananta.domain.steps import Proposal, ToolCall
+from ananta.errors import AnantaError, InvalidInput
+from ananta.store.journal import Journal
+from ananta.web import payloads, server
+from ananta.web.access import AUTH, READ, Access, RateLimit
+from ananta.web.responses import Raw
+
+TaskId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,200}$", description="names the session and the log records")]
+
+
+@dataclass
+class HistoryItem:
+    """An earlier round: what was asked and proposed, and what came of it, or why a person refused."""
+
+    prompt: Annotated[str, Meta(max_length=20_000)] = ""
+    reason: str | None = None
+    command: str | None = None
+    output: str | None = None
+    exit_code: int | None = None
+    refused: str | None = None
+
+
+@dataclass
+class ProposeRequest:
+    prompt: Annotated[str, Meta(max_length=1_000_000)] | None = None
+    provider: str | None = None
+    model: str | None = None
+    providers: Annotated[list[str], Meta(max_length=8)] | None = None
+    task_id: TaskId | None = None
+    history: Annotated[list[HistoryItem], Meta(max_length=50)] | None = None
+
+
+@dataclass
+class ToolCallItem:
+    name: str
+    args: dict
+
+
+@dataclass
+class ProposalAnswer:
+    reason: str
+    command: str | None
+    tool_calls: list[ToolCallItem] | None
+    raw: str
+
+
+@dataclass
+class ComparisonAnswer:
+    """What one of several providers proposes, or only its `error`."""
+
+    reason: str | UnsetType = UNSET
+    command: str | None | UnsetType = UNSET
+    tool_calls: list[ToolCallItem] | None | UnsetType = UNSET
+    raw: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+@dataclass
+class ProposeAnswer(ProposalAnswer):
+    """decision, reasons: what the policy says of the command; model: who answered. comparisons: per requested
+    provider a proposal or its error."""
+
+    comparisons: dict[str, ComparisonAnswer] | None = None
+    decision: str | None = None
+    reasons: list[str] = field(default_factory=list)
+    model: str | None = None
+
+
+@dataclass
+class ExecuteRequest:
+    command: Annotated[str, Meta(max_length=1_000_000)] | None = None
+    tool_calls: Annotated[list[dict], Meta(max_length=50)] | None = None
+    timeout: Annotated[int, Meta(ge=1, le=3600, description="seconds; default: command_timeout")] | None = None
+    task_id: TaskId | None = None
+    retries: Annotated[int, Meta(ge=0, le=5)] = 0
+    retry_delay: Annotated[int, Meta(ge=0, le=30, description="seconds")] = 1
+    reason: Annotated[str, Meta(max_length=10_000)] | None = None
+
+
+@dataclass
+class ExecuteAnswer:
+    output: str
+    stdout: str
+    stderr: str
+    exit_code: int
+    task_id: str | None
+    status: str
+    id: str
+    duration: float
+
+
+@dataclass
+class StopRequest:
+    task_id: TaskId | None = None
+
+
+@dataclass
+class StopAnswer:
+    """stopped: whether a command was running there."""
+
+    stopped: bool
+
+
+@dataclass
+class LogsQuery:
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    task_id: str | None = None
+
+
+@dataclass
+class LogRecord:
+    """One execution of the terminal log; further fields may follow."""
+
+    timestamp: float
+    agent: str
+    step: int
+    direction: str
+    command: str | None
+    output: str
+    exit_code: int
+    returncode: int
+    task_id: str | None
+
+
+class StepRoutes:
+    """Propose a command, execute one, read what ran."""
+
+    def __init__(self, steps: Steps, journal: Journal, access: Access, *, known: object):
+        self.steps, self.journal, self.access = steps, journal, access
+        self.anonymous_proposals = RateLimit(10, 60)
+        self.known = known
+
+    def mount(self, app: Bottle) -> None:
+        app.post("/step/propose", callback=self.propose, access=READ, body=ProposeRequest, gives=ProposeAnswer,
+                 schema=True, fails=(422, 429, 502, 503))
+        app.post("/step/execute", callback=self.execute, access=AUTH, body=ExecuteRequest, gives=ExecuteAnswer,
+                 fails=(403, 409, 503))
+        app.post("/step/stop", callback=self.stop, access=AUTH, body=StopRequest, gives=StopAnswer)
+        app.get("/logs", callback=self.logs, access=READ, query=LogsQuery, gives=list[LogRecord])
+
+    def propose(self, body: ProposeRequest) -> ProposeAnswer:
+        """Asks the model for a command. Never runs anything; without credentials nothing is stored either."""
+        caller = server.caller()
+        if caller.kind == "anonymous":
+            self.anonymous_proposals.count(self.access.address(request.environ))
+        history = tuple(Earlier(each.prompt, each.reason, each.command, each.output, each.exit_code, each.refused)
+                        for each in body.history or ())
+        order = Order(body.prompt, body.provider, body.model, tuple(body.providers or ()), body.task_id, history)
+        return proposal_answer(self.steps.propose(order, store=caller.kind != "anonymous"))
+
+    def execute(self, body: ExecuteRequest) -> ExecuteAnswer:
+        """Runs tool calls, then the command; a failing command is an answer with its exit code, not an error."""
+        caller = server.caller()
+        wanted = Execution(body.command, tool_calls(body.tool_calls or []), body.timeout, body.task_id, body.retries,
+                           body.retry_delay, body.reason)
+        done = self.steps.execute(wanted, Decider(caller.name, caller.admin, person=True))
+        hide = self.known
+        return ExecuteAnswer(hide(done.output), hide(done.stdout), hide(done.stderr), done.exit_code, body.task_id,
+                             "completed" if done.exit_code == 0 else "failed", done.id, round(done.duration_s, 6))
+
+    def stop(self, body: StopRequest) -> StopAnswer:
+        """Ends the command that runs in a task's session, with everything it started; it is recorded as interrupted."""
+        return StopAnswer(self.steps.stop(body.task_id))
+
+    def logs(self, query: LogsQuery) -> Raw:
+        """The last `limit` executions, oldest first; `task_id` filters exactly."""
+        return Raw(b"[" + b",".join(self.journal.last(query.limit, query.task_id)) + b"]")
+
+
+def tool_calls(items: list[dict]) -> tuple[ToolCall, ...]:
+    """Returns the calls. Raises InvalidInput for an item without a name."""
+    calls = []
+    for number, item in enumerate(items):
+        function = item.get("function") if isinstance(item.get("function"), dict) else item
+        name, args = function.get("name"), function.get("args", function.get("arguments", {}))
+        if isinstance(args, str):
+            args = payloads.value(args.encode())
+        if not isinstance(name, str) or not isinstance(args, dict):
+            raise InvalidInput(f"tool_calls[{number}] needs a name (text) and args (an object).",
+                               code="invalid_tool_calls", details=f"tool_calls[{number}]")
+        calls.append(ToolCall(name, args))
+    return tuple(calls)
+
+
+def proposal_answer(proposed: Proposed) -> ProposeAnswer:
+    verdict, comparisons = proposed.verdict, proposed.comparisons
+    return ProposeAnswer(
+        **_fields(proposed.proposal), model=proposed.model,
+        comparisons=None if comparisons is None else {
+            name: ComparisonAnswer(error=each.message) if isinstance(each, AnantaError) else ComparisonAnswer(**_fields(each))
+            for name, each in comparisons.items()},
+        decision=verdict.decision if verdict else None, reasons=list(verdict.reasons) if verdict else [])
+
+
+def _fields(proposal: Proposal) -> dict:
+    calls = proposal.tool_calls
+    return {"reason": proposal.reason, "command": proposal.command, "raw": proposal.raw,
+            "tool_calls": [ToolCallItem(each.name, each.args) for each in calls] if calls else None}

@@ -1,0 +1,232 @@
+"""Bottle behind Waitress: routes with access, answers as JSON; start, and a stop that lets work finish.
+
+The Waitress settings are those measured to stay responsive: poll instead of select (which dies above descriptor
+1024), a large send buffer (small ones collapse under many keep-alive clients), lookahead (to notice who has left).
+"""
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import bottle
+from bottle import Bottle, HTTPError, HTTPResponse
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask, ThreadedTaskDispatcher
+
+from ananta import errors
+from ananta.errors import AnantaError, CannotStart
+from ananta.web import payloads, responses
+from ananta.web.access import CLASSES, Access
+from ananta.web.gate import Gate, answer_headers, new_cid
+
+log = logging.getLogger(__name__)
+BODY_BYTES = 2 << 20
+THREADS_BESIDE_LANES = 24
+STOP_REQUESTS_S = 3.0
+PROBLEMS = {400: "The request is not valid HTTP.", 413: "The body is larger than 2 MiB.",
+            431: "The header is larger than this agent takes.", 501: "This transfer encoding is not supported."}
+
+
+class Endpoint:
+    """The Bottle plugin around every handler: who may call, body and query in, value or error out."""
+
+    name, api = "endpoint", 2
+
+    def __init__(self, access: Access):
+        self.access = access
+
+    def apply(self, handler: Callable, route: bottle.Route) -> Callable:
+        config = route.config
+        level, body, query = config["access"], config.get("body"), config.get("query")
+        status, schema, readable = config.get("status", 200), config.get("schema", False), config.get("readable", False)
+        access, encode = self.access, responses.encode
+
+        def answer(**path_values):
+            environ = bottle.request.environ
+            try:
+                environ["ananta.identity"] = access.check(level, environ)
+                if query is not None:
+                    path_values["query"] = payloads.query(_query(), query)
+                if body is not None:
+                    path_values["body"] = payloads.read(environ["wsgi.input"].read(), body, schema=schema)
+                value = handler(**path_values)
+            except AnantaError as error:
+                code = responses.status_of(error)
+                if code >= 500:
+                    log.warning("%s %s: %s", environ["REQUEST_METHOD"], route.rule, error.message)
+                return HTTPResponse(encode(responses.error_body(error, environ["ananta.cid"], readable=readable)),
+                                    code, responses.error_headers(error))
+            except HTTPResponse as ready:
+                return ready
+            except Exception:
+                log.exception("%s %s failed unexpectedly", environ["REQUEST_METHOD"], route.rule)
+                return responses.error_response(
+                    AnantaError("Something unexpected failed; the log of this agent says what."), environ["ananta.cid"])
+            if isinstance(value, HTTPResponse):
+                return value
+            return HTTPResponse(encode(value), status, {"Content-Type": responses.JSON})
+
+        return answer
+
+
+def _query() -> dict[str, str]:
+    try:
+        return {name: text for name, text in bottle.request.query.decode().items() if name != "token"}
+    except (UnicodeError, ValueError) as cause:
+        raise errors.InvalidInput("The query string is not valid.", code="invalid_value") from cause
+
+
+def caller():
+    """Who makes the request that is being answered (access.Caller)."""
+    return bottle.request.environ["ananta.identity"]
+
+
+def application(parts: list, access: Access) -> Bottle:
+    """Returns the Bottle application of these parts, each with `mount(app)`. Raises CannotStart for a route without
+    `access`."""
+    app = Bottle(catchall=False)
+    app.install(Endpoint(access))
+    app.default_error_handler = _router_error
+    for part in parts:
+        part.mount(app)
+    check_declared(app)
+    return app
+
+
+def check_declared(app: Bottle) -> None:
+    for route in app.routes:
+        if route.config.get("access") not in CLASSES:
+            raise CannotStart(f"The route {route.method} {route.rule} does not say who may call it: declare its access.")
+
+
+def _router_error(problem: HTTPError) -> bytes:
+    path = bottle.request.path
+    error: AnantaError
+    if problem.status_code == 405:
+        error = errors.MethodNotAllowed(f"{bottle.request.method} is not possible here.",
+                                        allow=problem.get_header("Allow", ""))
+    elif problem.status_code == 404:
+        error = errors.NotFound(f"There is nothing at {path[:200]}: /openapi.json lists what there is.")
+    else:
+        error = errors.InvalidInput("The request cannot be understood.", code="invalid_request")
+        error = error if problem.status_code < 500 else AnantaError("Something unexpected failed.")
+    problem.status = responses.status_of(error)
+    for name, text in responses.error_headers(error).items():
+        problem.set_header(name, text)
+    return responses.encode(responses.error_body(error, bottle.request.environ["ananta.cid"]))
+
+
+class Parser(HTTPRequestParser):
+    """Refuses what two programs could read differently: both length headers, odd encodings, folded header lines."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        if b"\n " in header_plus or b"\n\t" in header_plus:
+            raise ParsingError("folded header lines are not accepted")
+        super().parse_header(header_plus)
+        if self.chunked and "CONTENT_LENGTH" in self.headers:
+            self.body_rcv = None
+            raise ParsingError("Content-Length and Transfer-Encoding exclude each other")
+        if "TRANSFER_ENCODING" in self.headers:
+            raise ParsingError("Transfer-Encoding needs HTTP/1.1")
+        if "," in self.headers.get("HOST", ""):
+            raise ParsingError("more than one Host header")
+
+
+def _channel_class(access: Access) -> type[HTTPChannel]:
+    class Refusal(ErrorTask):
+        """Waitress's own refusals in the form of all our errors."""
+
+        def execute(self) -> None:
+            problem = self.request.error
+            message = PROBLEMS.get(problem.code, "The request is not valid HTTP.")
+            kind = errors.TooLarge if problem.code == 413 else errors.InvalidInput
+            error = kind(message, code=None if problem.code == 413 else "invalid_request", details=str(problem.body))
+            cid = new_cid()
+            environ = {f"HTTP_{name}": text for name, text in self.request.headers.items()}
+            body = responses.encode(responses.error_body(error, cid))
+            self.status = f"{problem.code} {responses.REASONS.get(problem.code, problem.reason)}"
+            self.response_headers += [("Content-Type", responses.JSON), *answer_headers(cid, environ, access)]
+            self.set_close_on_finish()
+            self.content_length = len(body)
+            self.write(body)
+
+    class Channel(HTTPChannel):
+        parser_class, error_task_class = Parser, Refusal
+
+    return Channel
+
+
+class Server:
+    """The listening server. threads: for the sum of all lanes, with enough left that quick requests never wait."""
+
+    def __init__(self, gate: Gate, access: Access, *, host: str, port: int, lane_places: int):
+        self.socket = _listen(host, port)
+        self.host, self.port = self.socket.getsockname()[:2]
+        self._map: dict = {}
+        dispatcher = ThreadedTaskDispatcher()
+        dispatcher.set_thread_count(lane_places + THREADS_BESIDE_LANES)
+        self._server = TcpWSGIServer(
+            gate, self._map, _sock=self.socket, dispatcher=dispatcher, bind_socket=False,
+            sockinfo=(self.socket.family, self.socket.type, self.socket.proto, self.socket.getsockname()),
+            asyncore_use_poll=True, connection_limit=900, channel_timeout=60, cleanup_interval=10,
+            channel_request_lookahead=1, outbuf_high_watermark=1 << 20, max_request_body_size=BODY_BYTES + 1,
+            max_request_header_size=32 << 10, send_bytes=1 << 20, ident=None, threads=lane_places + THREADS_BESIDE_LANES,
+            clear_untrusted_proxy_headers=False, log_socket_errors=False)
+        self._server.channel_class = _channel_class(access)
+        self._loop = threading.Thread(target=self._run, name="web", daemon=True)
+
+    def start(self) -> None:
+        self._loop.start()
+
+    def stop(self, wait_s: float = STOP_REQUESTS_S) -> None:
+        """Refuses new connections at once, lets running requests finish for wait_s seconds, then ends."""
+        if self._loop.is_alive():
+            # Within the loop, so that no connection is accepted while the socket closes.
+            self._server.trigger.pull_trigger(self._close_listener)
+        until = time.monotonic() + wait_s
+        while time.monotonic() < until and self._working():
+            time.sleep(0.01)
+        self._server.task_dispatcher.shutdown(timeout=0.1)
+        self._server.trigger.pull_trigger(self._map.clear)
+        self._loop.join(2)
+        self._server.close()
+
+    def _close_listener(self) -> None:
+        self._server.del_channel(self._map)
+        self.socket.close()
+
+    def _working(self) -> bool:
+        return any(each.requests or each.total_outbufs_len for each in list(self._server.active_channels.values()))
+
+    def _run(self) -> None:
+        try:
+            self._server.asyncore.loop(map=self._map, timeout=1, use_poll=True)
+        except Exception:
+            log.exception("the web server stopped unexpectedly")
+            raise
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM,
+                                                             flags=socket.AI_PASSIVE)[0]
+    except OSError as cause:
+        raise CannotStart(f"HOST={host!r} is not an address of this machine: {cause.strerror}.") from cause
+    listener = socket.socket(family, kind, proto)
+    listener.setblocking(False)
+    try:
+        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+            # On Windows SO_REUSEADDR would let a second program take over the port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as cause:
+        listener.close()
+        raise CannotStart(f"Port {port} on {host} cannot be used ({cause.strerror}): stop the program that uses it, or "
+                          "choose another with PORT.") from cause
+    return listener

@@ -1,0 +1,115 @@
+"""The web of a worker: its routes, its gate, its server."""
+import logging
+import threading
+import time
+from types import MappingProxyType
+
+from ananta import __version__, extensions
+from ananta.agent.sgpt import Sgpt
+from ananta.settings import Settings, is_loopback, secret_names
+from ananta.store import database
+from ananta.store.secrets import new_token
+from ananta.web import server as web
+from ananta.web.access import Access, Tokens
+from ananta.web.gate import Gate
+from ananta.web.metrics import MetricsText
+from ananta.web.routes.configuration import ConfigurationRoutes
+from ananta.web.routes.pages import PageRoutes
+from ananta.web.routes.sgpt import SgptRoutes
+from ananta.web.routes.steps import StepRoutes
+from ananta.web.routes.system import Check, SystemRoutes
+
+log = logging.getLogger(__name__)
+
+
+class WorkerServer:
+    """The listening worker. url: an address that works on this machine."""
+
+    def __init__(self, agent, settings: Settings, stop: threading.Event):
+        self.agent, self.settings = agent, settings
+        self.tokens = Tokens(agent.token, agent.secret_key)
+        self.host = settings.host or ("127.0.0.1" if agent.token is None else "0.0.0.0")
+        self.access = Access(self.tokens, anonymous_reads=settings.anonymous_reads, hosts=settings.allowed_hosts,
+                             origins=settings.cors_origins, proxies=settings.trusted_proxies, bound=self.host)
+        app = web.application(self._parts(), self.access)
+        self._extend(app)
+        gate = Gate(app, self.access, stop.is_set)
+        places = sum(lane.places for lane in (agent.command_lane, agent.model_lane, agent.steps.waiting))
+        self.server = web.Server(gate, self.access, host=self.host, port=settings.port, lane_places=places)
+        shown = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host.strip("[]")
+        self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.server.port}"
+        self.start, self.stop = self.server.start, self.server.stop
+        if not is_loopback(self.host) and settings.anonymous_reads == "all":
+            log.warning("ANONYMOUS_READS=all: everybody who reaches this agent can read what its commands printed")
+
+    def _parts(self) -> list:
+        agent = self.agent
+        system = SystemRoutes(self.access, MetricsText(agent.meter, agent.command_lane, usage), agent.audit,
+                              about=self._about, database=_database, llm=self._llm, rotate=self.rotate)
+        return [system, StepRoutes(agent.steps, agent.journal, self.access, known=agent.mask.known),
+                ConfigurationRoutes(agent.configuration, agent.audit),
+                SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
+                                secret_names=secret_names()), self.access),
+                PageRoutes()]
+
+    def _extend(self, app) -> None:
+        shown = self.agent.configuration.shown
+        added = extensions.ExtensionApp(MappingProxyType({
+            "AGENT_NAME": self.settings.agent_name, "AGENT_TOKEN": self.agent.token, "AGENT_CONFIG": shown(),
+            "DATA_DIR": str(self.agent.data_dir),
+            "PROVIDER_URLS": {name: shown()[f"{name}_url"] for name in ("ollama", "lmstudio", "openai", "anthropic")}}))
+        loaded = extensions.load(self.settings.agent_extensions, self.settings.extensions_dir, added, self.rotate)
+        try:
+            added.mount(app)
+            web.check_declared(app)
+        except Exception as failure:
+            log.error("the routes of the extensions cannot be added: %s", failure)
+        if loaded:
+            log.info("extensions: %s", ", ".join(loaded))
+
+    def rotate(self) -> str:
+        """Replaces the agent token in memory and, if that is set, with the secrets; returns the new one."""
+        new = new_token()
+        if self.settings.agent_token_persistence:
+            self.agent.secrets.keep_token(new, now=time.time(), replaced=self.settings.agent_token)
+        self.tokens.agent_token = new
+        self.agent.set_token(new)
+        return new
+
+    def _about(self) -> dict:
+        good, text, _ = self.agent.watch.report()
+        provider = self.agent.configuration["default_provider"]
+        return {"agent": self.settings.agent_name, "role": self.settings.role, "version": __version__, "checks": {
+            "shell": {"status": "ok" if self.agent.runner.shell_path else "down"},
+            "llm_providers": {provider: "ok" if good else "unreachable"}}}
+
+    def _llm(self) -> Check:
+        good, text, seconds = self.agent.watch.report()
+        return Check("ok" if good else "unreachable", round(seconds, 4), None if good else "llm_unreachable", text,
+                     self.agent.configuration["default_provider"])
+
+
+def _database() -> Check:
+    start = time.monotonic()
+    try:
+        database.rows("select 1")
+    except Exception as failure:
+        log.warning("the database does not answer: %s", failure)
+        return Check("error", round(time.monotonic() - start, 6), "database_error", str(failure))
+    return Check("ok", round(time.monotonic() - start, 6))
+
+
+_process: list = []
+
+
+def usage() -> tuple[float, int]:
+    """Processor time in percent since the last call, and resident memory in bytes, of this process."""
+    import psutil
+
+    if not _process:
+        _process.append(psutil.Process())
+    return _process[0].cpu_percent(None), _process[0].memory_info().rss
+
+
+def build(agent, settings: Settings, stop: threading.Event) -> WorkerServer:
+    return WorkerServer(agent, settings, stop)

@@ -1,0 +1,69 @@
+import json
+import time
+
+import pytest
+
+from ananta.domain.redaction import Redactor
+from ananta.domain.steps import Record
+from ananta.store import database
+from ananta.store.journal import Journal
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data directory with an open database."""
+    directory = tmp_path / "data"
+    database.open(directory / "ananta.db")
+    yield directory
+    database.close()
+
+
+@pytest.fixture
+def journals(data):
+    """Opens a journal as a start of the program does; all are closed at the end."""
+    opened = []
+
+    def make(*, start=False, on_unknown=None, **options):
+        journal = Journal(data, agent="here", mask=options.pop("mask", Redactor(["known-secret"])), **options)
+        journal.lost = journal.open(on_unknown)
+        if start:
+            journal.start()
+        opened.append(journal)
+        return journal
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def journal(journals):
+    return journals()
+
+
+@pytest.fixture
+def record():
+    def make(number, **fields):
+        return Record(**{"id": f"run-{number}", "timestamp": 1000.0, "agent": "here", "command": f"echo {number}",
+                         "output": str(number), "exit_code": 0} | fields)
+    return make
+
+
+@pytest.fixture
+def foreign():
+    """Writes lines as another program would."""
+    def write(path, *records):
+        with path.open("ab") as file:
+            for each in records:
+                file.write(each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n")
+    return write
+
+
+@pytest.fixture
+def eventually():
+    def wait(condition):
+        until = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < until, "it did not happen within 30 seconds"
+            time.sleep(0.01)
+    return wait
