@@ -2,6 +2,7 @@
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -41,15 +42,20 @@ class Agent:
     def __init__(self, settings: Settings, purpose: str):
         self.settings = settings
         self.data_dir = settings.data_dir.resolve()
-        self.claim = directory.claim(self.data_dir, {"pid": os.getpid(), "purpose": purpose, "version": __version__,
-                                                     "started_at": time.time(), "url": None})
+        self._about = {"pid": os.getpid(), "purpose": purpose, "version": __version__, "started_at": time.time()}
+        mock_answers = _mock_answers(settings.mock_answers)
+        self.claim = directory.claim(self.data_dir, {**self._about, "url": None})
         try:
-            self._open()
+            self._open(mock_answers)
         except BaseException:
             self.claim.release()
             raise
 
-    def _open(self) -> None:
+    def describe(self, url: str) -> None:
+        """Tells other processes where this one listens."""
+        self.claim.update({**self._about, "url": url})
+
+    def _open(self, mock_answers: list[str]) -> None:
         settings = self.settings
         self.secrets = Secrets(settings.secrets_folder)
         self.secret_key = settings.secret_key or self.secrets.key()
@@ -69,7 +75,7 @@ class Agent:
         self.unknown = self.journal.open(on_unknown=self._end_leftovers)
         self.models = LanguageModels(
             retries=settings.retry_count, backoff=settings.retry_backoff,
-            max_context_tokens=settings.lmstudio_max_context_tokens, mock_answers=_mock_answers(settings.mock_answers),
+            max_context_tokens=settings.lmstudio_max_context_tokens, mock_answers=mock_answers,
             history_path=self.data_dir / "llm_model_history.json", locate_local=True)
         self.meter = Meter()
         self.command_lane = Lane("running commands", settings.max_commands, retry_after_s=2)
@@ -140,33 +146,24 @@ def _mock_answers(path: Path | None) -> list[str]:
 
 def serve(settings: Settings, say: Callable[[str], None]) -> int:
     """Runs the worker until SIGTERM, SIGINT or Ctrl-C; returns the exit code."""
+    with _signals() as asked:
+        return _serve(settings, say, asked)
+
+
+def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket) -> int:
     from ananta.web.worker import build
 
-    stop = threading.Event()
-    signals = 0
-
-    def on_signal(number, frame) -> None:
-        # A signal to the whole group arrives more than once; only a third one may cut the orderly stop short.
-        nonlocal signals
-        signals += 1
-        stop.set()
-        if signals > 2:
-            os._exit(1)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
     _hide_memory()
     agent = Agent(settings, "worker")
     server = None
     try:
-        server = build(agent, settings, stop)
-        agent.claim.update({"url": server.url})
+        server = build(agent, settings)
+        agent.describe(server.url)
         server.start()
         for line in _greeting(agent, server):
             say(line)
         agent.watch.start(lambda text: say(f"model     {text}"))
-        while not stop.wait(3600):
-            continue
+        asked.recv(1)
         log.info("stopping")
     finally:
         agent.steps.stopping.set()
@@ -179,6 +176,34 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
         else:
             agent.close()
     return 0
+
+
+@contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """Gives a socket from which a byte can be read once the process has been asked to stop.
+
+    The byte is written by the signal itself: a wait for anything else could begin just after the signal came, and
+    then would not be woken by it."""
+    received = 0
+
+    def count(number, frame) -> None:
+        # A signal to the whole group arrives more than once; only a fourth one cuts the orderly stop short.
+        nonlocal received
+        received += 1
+        if received > 3:
+            os._exit(1)
+
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, count)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(-1)
+        reader.close()
+        writer.close()
 
 
 def _greeting(agent: Agent, server) -> list[str]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ class Ananta:
                 self._first.set()
         if stream is self.process.stdout:
             self._first.set()
+
+    def line_with(self, text: str) -> str:
+        """Waits for a line of the start that holds the text."""
+        until = time.monotonic() + WAIT_S
+        while time.monotonic() < until:
+            for line in self.lines:
+                if text in line:
+                    return line
+            time.sleep(0.02)
+        raise AssertionError(f"no line with {text!r}: {self.lines}")
 
     def request(self, method: str, path: str, *, headers: dict | None = None, auth: bool = True, **options):
         headers = dict(headers or {})

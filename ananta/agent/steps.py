@@ -176,7 +176,8 @@ class Steps:
         start = time.monotonic()
         target = Target(setting.provider, setting.model, setting.url, setting.key, setting.mode)
         try:
-            target = self.models.locate(target, explicit=setting.explicit, timeout_s=min(2.0, max(budget_s, 0.1))).target
+            found = self.models.locate(target, explicit=setting.explicit, timeout_s=min(2.0, max(budget_s, 0.1))).target
+            target = found if found.provider == target.provider or not setting.named else target
             left = budget_s - (time.monotonic() - start)
             return target, self.models.complete(target, messages, schema=schema, budget_s=max(left, 0.1),
                                                 max_tokens=max_tokens, temperature=temperature, stop=self.stopping)

@@ -79,7 +79,8 @@ FIXED_DEFAULTS: dict[str, object] = {
 
 @dataclass(frozen=True)
 class ModelSetting:
-    """The effective model: which server is asked, for which model, how. `explicit`: somebody set the address."""
+    """The effective model: which server is asked, for which model, how. explicit: somebody set the address; named: the
+    request asks for this very provider, so that another one may not answer in its place."""
 
     provider: str
     model: str
@@ -87,6 +88,7 @@ class ModelSetting:
     key: str | None
     mode: str
     explicit: bool
+    named: bool = False
 
 
 def effective(stored: Mapping, defaults: Mapping) -> dict:
@@ -120,7 +122,7 @@ def model_setting(stored: Mapping, defaults: Mapping, given: frozenset[str], *, 
         raise InvalidInput(f"There is no provider {name!r}: use one of {', '.join(PROVIDERS)}.", code="invalid_value")
     chosen = model or (whole["default_model"] if name == whole["default_provider"] else "auto")
     return ModelSetting(name, chosen, whole.get(f"{name}_url") or "", whole.get(f"{name}_api_key"),
-                        whole["lmstudio_api_mode"], f"{name}_url" in given or f"{name}_url" in stored)
+                        whole["lmstudio_api_mode"], f"{name}_url" in given or f"{name}_url" in stored, provider is not None)
 
 
 def unwrapped(value: object, depth: int = 0) -> object:

@@ -94,10 +94,7 @@ class RemoteDesk:
 
     def execute(self, command: str, reason: str, *, person: bool, show: Callable[[str], None]) -> Result:
         def stop() -> None:
-            # From a thread of its own: the connection of this one waits for the answer of the command.
-            ending = Client(self.client.url, self.client._token)
-            threading.Thread(target=ending.call, args=("POST", "/step/stop"),
-                             kwargs={"timeout_s": 10, "body": {"task_id": self.task}}, daemon=True).start()
+            self.client.call("POST", "/step/stop", timeout_s=10, body={"task_id": self.task})
 
         with _on_ctrl_c(stop):
             answer = self.client.call("POST", "/step/execute", timeout_s=3700,
@@ -272,7 +269,8 @@ def _person() -> str:
 def _on_ctrl_c(act: Callable[[], None]) -> Iterator[None]:
     def handle(number, frame) -> None:
         print("ending the command ...", file=sys.stderr, flush=True)
-        act()
+        # Not here: the interrupted code may hold the very lock that `act` needs.
+        threading.Thread(target=act, daemon=True).start()
 
     before = signal.signal(signal.SIGINT, handle)
     try:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from ananta.policy.bash_words import Variables, WordReader
+from ananta.policy.unix import dangerous_variable
 from ananta.policy.words import Command, Reading, Redirect, TooMuch, Word
 
 MAX_DEPTH = 40
@@ -330,6 +331,8 @@ class Reader(WordReader):
                 if self.pos == before:
                     self.problem(f"unexpected {self.text[before]!r} in a loop")
                     self.pos += 1
+        if dangerous_variable(name.group(1)):
+            self.problem(f"`{name.group(1)}` is set, which changes what programs do")
         self.variables.assign_loop(name.group(1), items)
 
     def case(self, stack: list[_Block]) -> None:

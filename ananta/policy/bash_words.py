@@ -1,7 +1,8 @@
 """One bash word: quotes, escapes, expansions. The base of bash.Reader."""
 import re
 
-from ananta.policy.words import names, UNKNOWN, TooMuch, Word
+from ananta.policy.unix import dangerous_variable
+from ananta.policy.words import UNKNOWN, TooMuch, Word, names
 
 PLAIN = re.compile(r"[^\s;&|<>()$`\"'\\{},*?\[\]~!\0]+")
 DOUBLE_PLAIN = re.compile(r"[^\"$`\\\0]+")
@@ -261,6 +262,7 @@ class WordReader:
     def value(self, word: Word, name: str, *, unquoted: bool) -> tuple[str, str]:
         text, guess, wild = self.variables.look(name)
         word.wild = word.wild or wild
+        word.expanded = True
         word.ppid = word.ppid or name == "PPID"
         word.split = word.split or (unquoted and (UNKNOWN in text or name in "@*"))
         return text, guess
@@ -291,6 +293,9 @@ class WordReader:
         inner = Word("")
         default = self.expandable_until_brace(inner)
         _, guess, wild = self.variables.look(name)
+        word.expanded = True
+        if re.match(r":?=", default) and dangerous_variable(name):
+            self.problem(f"`{name}` is set, which changes what programs do")
         word.wild = word.wild or wild or inner.wild
         word.split = word.split or unquoted
         operator = re.match(r":?[-=]", default)
@@ -397,7 +402,7 @@ class WordReader:
             return [Word(UNKNOWN, start=word.start, wild=True, split=True)]
         self.words_left -= len(texts)
         return [Word(_plain_braces(text), _plain_braces(guess), word.glob, word.wild, word.split, word.literal and len(texts) == 1,
-                     ppid=word.ppid, start=word.start) for text, guess in zip(texts, guesses, strict=True)]
+                     ppid=word.ppid, expanded=word.expanded, start=word.start) for text, guess in zip(texts, guesses, strict=True)]
 
 
 def _plain_braces(text: str) -> str:

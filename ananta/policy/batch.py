@@ -1,7 +1,7 @@
 """A cmd line → its simple commands, as cmd reads it: percent signs first, then carets, quotes and operators."""
 import re
 
-from ananta.policy.words import names, UNKNOWN, Command, Reading, Redirect, TooMuch, Word
+from ananta.policy.words import UNKNOWN, Command, Reading, Redirect, TooMuch, Word, names
 
 MAX_DEPTH = 40
 PERCENT = re.compile(r"%(?:([^%\s:&|<>^\"]{1,64})(:[^%]*)?%|~?[a-z$:]*[0-9*]|%?~?[a-z$:]*?[A-Za-z](?![A-Za-z0-9_]))")
@@ -184,8 +184,9 @@ class Reader:
         command = Command([], start=self.pos, piped_in=piped, shell="cmd")
         begin = self.pos
         if self.text[self.pos] == ":":
-            end = self.text.find("\n", self.pos)
-            self.pos = self.size if end < 0 else end
+            # What follows a label is a comment only up to a separator, at least at the prompt.
+            end = re.compile(r"[&|\n]").search(self.text, self.pos)
+            self.pos = end.start() if end else self.size
             return
         while True:
             self.blanks(" \t\r\v\f,;=" if command.words else " \t\r\v\f")
@@ -275,10 +276,7 @@ class Reader:
                 if piece == "\n":
                     piece = self.text[self.pos:self.pos + 1]
                     self.pos += 1
-            elif char == "(" and (text or self.pos > begin):
-                piece = char
-                self.pos += 1
-            elif char == "=" and stop != "=" and text and text[0][:1] in "-/":
+            elif (char == "(" and (text or self.pos > begin)) or (char == "=" and stop != "=" and text and text[0][:1] in "-/"):
                 piece = char
                 self.pos += 1
             elif char == "\0":

@@ -30,7 +30,7 @@ PATTERN_FIRST = names("grep egrep fgrep zgrep rg ag ack sed awk gawk jq yq finds
 def classify(command: Command, functions: set[str], around: floor.Surroundings) -> tuple[str, str]:
     """Returns the class of a simple command and, unless it is read, what it does, as the end of a sentence."""
     first = command.words[0]
-    if not first.constant:
+    if not first.constant or (first.expanded and command.shell == "bash") or not first.text:
         return UNCLEAR, "has a name that is only known when it runs"
     if first.glob and command.shell != "powershell" and first.text not in ("[", "?"):
         return UNCLEAR, "has a name that is a pattern of file names"
@@ -53,7 +53,7 @@ def classify(command: Command, functions: set[str], around: floor.Surroundings) 
         return kind, why
     if floor.holds_secrets(name, command.words[1:], around):
         return UNCLEAR, "would also read this program's secrets"
-    secret = sensitive(name, command.words[1:], around)
+    secret = sensitive("get-content" if name in ("type", "find") and command.shell != "bash" else name, command.words[1:], around)
     return (UNCLEAR, f"reads `{secret}`, which may hold secrets") if secret else (READ, "")
 
 

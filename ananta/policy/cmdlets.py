@@ -5,40 +5,20 @@ from ananta.policy import unix
 from ananta.policy.unix import READ, SYSTEM, UNCLEAR, WRITE
 from ananta.policy.words import Call, Command, Word, names
 
-ALIASES = dict(item.split("=") for item in """
-ls=Get-ChildItem dir=Get-ChildItem gci=Get-ChildItem cat=Get-Content gc=Get-Content type=Get-Content gi=Get-Item gp=Get-ItemProperty
-gpv=Get-ItemPropertyValue select=Select-Object where=Where-Object ?=Where-Object %=ForEach-Object foreach=ForEach-Object sort=Sort-Object
-group=Group-Object measure=Measure-Object ft=Format-Table fl=Format-List fw=Format-Wide fc=Format-Custom oh=Out-Host gm=Get-Member
-gps=Get-Process ps=Get-Process gsv=Get-Service gcm=Get-Command gal=Get-Alias gv=Get-Variable gdr=Get-PSDrive gl=Get-Location pwd=Get-Location
-gu=Get-Unique ghy=Get-History h=Get-History history=Get-History gjb=Get-Job gmo=Get-Module gsnp=Get-PSSnapin gwmi=Get-WmiObject gcim=Get-CimInstance
-gcb=Get-Clipboard gtz=Get-TimeZone gin=Get-ComputerInfo man=Get-Help help=Get-Help echo=Write-Output write=Write-Output cd=Set-Location
-chdir=Set-Location sl=Set-Location pushd=Push-Location popd=Pop-Location sls=Select-String compare=Compare-Object diff=Compare-Object tee=Tee-Object
-rvpa=Resolve-Path cvpa=Convert-Path cls=Clear-Host clear=Clear-Host sleep=Start-Sleep rm=Remove-Item del=Remove-Item erase=Remove-Item
-rd=Remove-Item ri=Remove-Item rmdir=Remove-Item cp=Copy-Item copy=Copy-Item cpi=Copy-Item mv=Move-Item move=Move-Item mi=Move-Item ren=Rename-Item
-rni=Rename-Item ni=New-Item md=mkdir sc=Set-Content ac=Add-Content clc=Clear-Content si=Set-Item sp=Set-ItemProperty rp=Remove-ItemProperty
-sv=Set-Variable set=Set-Variable nv=New-Variable rv=Remove-Variable sal=Set-Alias nal=New-Alias iex=Invoke-Expression icm=Invoke-Command
-iwr=Invoke-WebRequest irm=Invoke-RestMethod wget=Invoke-WebRequest curl=Invoke-WebRequest ii=Invoke-Item saps=Start-Process start=Start-Process
-spps=Stop-Process kill=Stop-Process sasv=Start-Service spsv=Stop-Service sajb=Start-Job spjb=Stop-Job rjb=Remove-Job rcjb=Receive-Job
-wjb=Wait-Job ipmo=Import-Module rmo=Remove-Module ipcsv=Import-Csv epcsv=Export-Csv ogv=Out-GridView lp=Out-Printer clhy=Clear-History
-ihy=Invoke-History r=Invoke-History iwmi=Invoke-WmiMethod icim=Invoke-CimMethod rcim=Remove-CimInstance rwmi=Remove-WmiObject
-asnp=Add-PSSnapin etsn=Enter-PSSession nsn=New-PSSession gsn=Get-PSSession shcm=Show-Command trcm=Trace-Command fhx=Format-Hex mount=New-PSDrive
-ndr=New-PSDrive rdr=Remove-PSDrive clv=Clear-Variable cli=Clear-Item clp=Clear-ItemProperty cpp=Copy-ItemProperty mp=Move-ItemProperty
-rnp=Rename-ItemProperty stz=Set-TimeZone scb=Set-Clipboard swmi=Set-WmiInstance epal=Export-Alias ipal=Import-Alias dbp=Disable-PSBreakpoint
-""".split())
+ALIASES = dict(item.split("=") for item in ["ls=Get-ChildItem", "dir=Get-ChildItem", "gci=Get-ChildItem", "cat=Get-Content", "gc=Get-Content", "type=Get-Content", "gi=Get-Item", "gp=Get-ItemProperty", "gpv=Get-ItemPropertyValue", "select=Select-Object", "where=Where-Object", "?=Where-Object", "%=ForEach-Object", "foreach=ForEach-Object", "sort=Sort-Object", "group=Group-Object", "measure=Measure-Object", "ft=Format-Table", "fl=Format-List", "fw=Format-Wide", "fc=Format-Custom", "oh=Out-Host", "gm=Get-Member", "gps=Get-Process", "ps=Get-Process", "gsv=Get-Service", "gcm=Get-Command", "gal=Get-Alias", "gv=Get-Variable", "gdr=Get-PSDrive", "gl=Get-Location", "pwd=Get-Location", "gu=Get-Unique", "ghy=Get-History", "h=Get-History", "history=Get-History", "gjb=Get-Job", "gmo=Get-Module", "gsnp=Get-PSSnapin", "gwmi=Get-WmiObject", "gcim=Get-CimInstance", "gcb=Get-Clipboard", "gtz=Get-TimeZone", "gin=Get-ComputerInfo", "man=Get-Help", "help=Get-Help", "echo=Write-Output", "write=Write-Output", "cd=Set-Location", "chdir=Set-Location", "sl=Set-Location", "pushd=Push-Location", "popd=Pop-Location", "sls=Select-String", "compare=Compare-Object", "diff=Compare-Object", "tee=Tee-Object", "rvpa=Resolve-Path", "cvpa=Convert-Path", "cls=Clear-Host", "clear=Clear-Host", "sleep=Start-Sleep", "rm=Remove-Item", "del=Remove-Item", "erase=Remove-Item", "rd=Remove-Item", "ri=Remove-Item", "rmdir=Remove-Item", "cp=Copy-Item", "copy=Copy-Item", "cpi=Copy-Item", "mv=Move-Item", "move=Move-Item", "mi=Move-Item", "ren=Rename-Item", "rni=Rename-Item", "ni=New-Item", "md=mkdir", "sc=Set-Content", "ac=Add-Content", "clc=Clear-Content", "si=Set-Item", "sp=Set-ItemProperty", "rp=Remove-ItemProperty", "sv=Set-Variable", "set=Set-Variable", "nv=New-Variable", "rv=Remove-Variable", "sal=Set-Alias", "nal=New-Alias", "iex=Invoke-Expression", "icm=Invoke-Command", "iwr=Invoke-WebRequest", "irm=Invoke-RestMethod", "wget=Invoke-WebRequest", "curl=Invoke-WebRequest", "ii=Invoke-Item", "saps=Start-Process", "start=Start-Process", "spps=Stop-Process", "kill=Stop-Process", "sasv=Start-Service", "spsv=Stop-Service", "sajb=Start-Job", "spjb=Stop-Job", "rjb=Remove-Job", "rcjb=Receive-Job", "wjb=Wait-Job", "ipmo=Import-Module", "rmo=Remove-Module", "ipcsv=Import-Csv", "epcsv=Export-Csv", "ogv=Out-GridView", "lp=Out-Printer", "clhy=Clear-History", "ihy=Invoke-History", "r=Invoke-History", "iwmi=Invoke-WmiMethod", "icim=Invoke-CimMethod", "rcim=Remove-CimInstance", "rwmi=Remove-WmiObject", "asnp=Add-PSSnapin", "etsn=Enter-PSSession", "nsn=New-PSSession", "gsn=Get-PSSession", "shcm=Show-Command", "trcm=Trace-Command", "fhx=Format-Hex", "mount=New-PSDrive", "ndr=New-PSDrive", "rdr=Remove-PSDrive", "clv=Clear-Variable", "cli=Clear-Item", "clp=Clear-ItemProperty", "cpp=Copy-ItemProperty", "mp=Move-ItemProperty", "rnp=Rename-ItemProperty", "stz=Set-TimeZone", "scb=Set-Clipboard", "swmi=Set-WmiInstance", "epal=Export-Alias", "ipal=Import-Alias", "dbp=Disable-PSBreakpoint"])
 READ_VERBS = names("get select sort group measure format compare test resolve find search convertfrom join split")
 READ_CMDLETS = names("""where-object foreach-object out-string out-host out-null out-default write-output write-host write-verbose write-warning
 write-error write-information write-debug write-progress convertto-json convertto-csv convertto-html convertto-xml convert-path start-sleep
 set-location push-location pop-location clear-host import-csv import-clixml import-powershelldatafile get-unique set-strictmode
 wait-process wait-job receive-job new-timespan new-guid set-variable new-variable remove-variable clear-variable
 test-connection measure-command prompt more""")
-ASK_READS = {"get-credential": "asks for a password", "": "", "find-package": "asks a package source", "find-module": "asks a package source",
-             "find-script": "asks a package source", "": "", "": "", "get-windowsupdatelog": "writes a file",
+ASK_READS = {"get-credential": "asks for a password",  "find-package": "asks a package source", "find-module": "asks a package source",
+             "find-script": "asks a package source",   "get-windowsupdatelog": "writes a file",
              "get-packageprovider": "may install a provider", "get-secret": "reads a secret", "get-adserviceaccountpassword": "reads a secret"}
 # Parameters that make a reading cmdlet do more.
-ASK_PARAMETERS = {"get-help": ("online", "showwindow"), "get-content": (), "measure-object": (), "get-process": (), "get-wmiobject": ("computername", "credential"),
-                  "get-ciminstance": ("computername", "cimsession"), "test-connection": ("asjob",), "get-service": (), "get-winevent": ("computername", "credential"),
-                  "get-eventlog": ("computername",), "get-command": (), "get-childitem": (), "get-hotfix": ("computername",), "get-acl": (), "get-date": (),
-                  "set-variable": ("scope",), "new-variable": ("scope",)}
+ASK_PARAMETERS = {"get-help": ("online", "showwindow"), "measure-object": (), "get-wmiobject": ("computername", "credential"),
+                  "get-ciminstance": ("computername", "cimsession"), "test-connection": ("asjob",), "get-winevent": ("computername", "credential"),
+                  "get-eventlog": ("computername",), "get-hotfix": ("computername",), "set-variable": ("scope",), "new-variable": ("scope",)}
 PURE_METHODS = names("""tostring toupper tolower toupperinvariant tolowerinvariant trim trimstart trimend split replace substring startswith endswith contains
 indexof lastindexof padleft padright insert remove gettype equals compareto adddays addhours addminutes addseconds addmonths addyears
 addmilliseconds subtract tolocaltime touniversaltime toshortdatestring tolongdatestring toshorttimestring tolongtimestring tofiletime
@@ -65,13 +45,8 @@ PURE_STATIC = {
     "directory": "exists getfiles getdirectories getfilesystementries enumeratefiles enumeratedirectories getcurrentdirectory getlastwritetime getparent getlogicaldrives",
     "environment": "getenvironmentvariable getenvironmentvariables getfolderpath getlogicaldrives getcommandlineargs",
     "dns": "gethostname", "process": "getprocesses getprocessesbyname getcurrentprocess getprocessbyid", "driveinfo": "getdrives",
-    "windowsidentity": "getcurrent", "stopwatch": "startnew", "servicecontroller": "getservices", "networkinterface": "getallnetworkinterfaces",
-    "": "", "eventlog": "geteventlogs", "fileversioninfo": "getversioninfo", "encoding": "getencoding", "calendar": "",
+    "windowsidentity": "getcurrent", "stopwatch": "startnew", "servicecontroller": "getservices", "networkinterface": "getallnetworkinterfaces",  "eventlog": "geteventlogs", "fileversioninfo": "getversioninfo", "encoding": "getencoding", "calendar": "",
 }
-NATIVE = names("""git docker docker-compose kubectl helm npm yarn pnpm pip pip3 python python3 node dotnet java go cargo rustup rustc gh terraform az aws
-gcloud winget choco scoop hostname whoami ping tracert nslookup systeminfo tasklist ipconfig netstat findstr ver where.exe find.exe tree.com
-uname id uptime df du grep head tail wc awk sed jq yq rg fd curl.exe wget.exe tar.exe tar file stat which free top env printenv lsb_release date hostnamectl
-systemctl journalctl conda uv poetry brew apt dpkg ss ip lsblk lscpu xxd strings cut tr uniq nl""")
 
 
 def canonical(name: str) -> str:
@@ -103,9 +78,7 @@ def classify(command: Command, functions: set[str]) -> tuple[str, str]:
         name = name.removesuffix(".exe")
     elif dash and re.fullmatch(r"[a-z]+", verb):
         return (SYSTEM if verb in ("start", "stop", "restart", "invoke", "enable", "disable", "install", "uninstall", "register", "enter", "suspend") else WRITE), _verb(verb)
-    if name in NATIVE or name + ".exe" in NATIVE:
-        return native(name, command)
-    return UNCLEAR, "is not known to only read"
+    return native(name, command)
 
 
 def native(name: str, command: Command) -> tuple[str, str]:

@@ -3,7 +3,7 @@ from ananta.policy import bash, batch, powershell, wrappers
 from ananta.policy.words import Reading
 
 READERS = {"bash": bash.read, "powershell": powershell.read, "cmd": batch.read}
-MAX_WORDS = 2500
+MAX_WORDS = 1200
 MAX_WRAPPERS = 8
 
 

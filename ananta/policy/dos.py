@@ -79,7 +79,7 @@ def classify_program(command: Command) -> tuple[str, str]:
         return _net(args)
     if name == "netsh":
         return (READ, "") if "show" in args and not any(arg in ("add", "set", "delete", "reset", "exec", "-f", "import", "dump", "connect") for arg in args) and not any(
-            "key=clear" in arg for arg in args) else (SYSTEM, "changes the network")
+            arg in ("clear", "key=clear") for arg in args) else (SYSTEM, "changes the network")
     if name == "fsutil":
         return (READ, "") if args[:2] in (["fsinfo", "drives"], ["fsinfo", "volumeinfo"], ["fsinfo", "ntfsinfo"], ["volume", "diskfree"], ["dirty", "query"], ["fsinfo", "drivetype"]) else (SYSTEM, "changes a file system")
     if name == "dism":
@@ -138,7 +138,7 @@ def _net(args: list[str]) -> tuple[str, str]:
             return SYSTEM, "changes a user"
         if first == "accounts" and any(arg.startswith("/") and arg != "/domain" for arg in rest):
             return SYSTEM, "changes the rules for passwords"
-        if first == "use" and rest or (first == "share" and any("=" in arg for arg in rest)):
+        if (first == "use" and rest) or (first == "share" and len(rest) > 1):
             return SYSTEM, "connects to another computer"
         return READ, ""
     return SYSTEM, "changes the system"

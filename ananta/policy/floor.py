@@ -32,6 +32,8 @@ class Surroundings:
 
     def places(self, text: str) -> list[str]:
         """Returns the paths a word may mean, one per directory the line may be in."""
+        if self.windows and re.match(r"~(?=[\\/]|$)", text):
+            text = self.context.home + text[1:]
         return [paths.normal(text, cwd, windows=self.windows) for cwd in self.cwds]
 
 
@@ -59,7 +61,7 @@ def reason(command: Command, around: Surroundings) -> str | None:
     words = _spread(command.words)
     name = _name(words[0], command.shell)
     args = words[1:]
-    return (_disk(name, args, around) or _deletion(name, args, command, around) or _self(name, args, around)
+    return (_disk(name, args, around) or _deletion(name, args, command, around) or _self(name, args, around, command.piped_in)
             or _secrets(name, args, command, around) or _environment(name, args, around))
 
 
@@ -102,7 +104,7 @@ def _disk(name: str, args: list[Word], around: Surroundings) -> str | None:
         return "`dd` overwrites a disk"
     if name == "wipefs" and any(re.match(r"-\w*a|--all|-\w*o|--offset", t) for t in texts):
         return "`wipefs` erases a disk's signatures"
-    if name in ("blkdiscard", "shred", "tee", "cp", "truncate", "sponge", "badblocks", "install", "pv", "mkntfs", "scrub", "nwipe", "ddrescue", "dcfldd") and devices and not (name == "badblocks" and "-w" not in texts):
+    if name in ("blkdiscard", "shred", "tee", "cp", "truncate", "sponge", "badblocks", "install", "pv", "mkntfs", "scrub", "nwipe", "ddrescue", "dcfldd") and devices and not (name == "badblocks" and "-w" not in texts):  # noqa: SIM102
         if name not in ("cp", "install", "ddrescue") or texts[-1] in devices:
             return f"`{name}` overwrites a disk"
     if name == "dcfldd" and any(t.startswith("of=/dev/") for t in texts):
@@ -147,7 +149,7 @@ def _deletion(name: str, args: list[Word], command: Command, around: Surrounding
             first = next((i for i, t in enumerate(words) if t.startswith(("-", "(", "!"))), len(words))
             targets = args[:first] or [Word(".")]
     elif name in ("shred", "srm", "wipe", "unlink"):
-        recursive = name == "srm" and any("r" in flag for flag in flags) or name == "wipe"
+        recursive = (name == "srm" and any("r" in flag for flag in flags)) or name == "wipe"
     elif name == "mv" and len(targets) >= 2 and targets[-1].guess == "/dev/null":
         recursive = True
         targets = targets[:-1]
@@ -169,7 +171,7 @@ def _own_files(name: str, targets: list[Word], args: list[Word], recursive: bool
     """Changing or deleting the data directory or the program itself."""
     if name not in DELETERS:
         return None
-    if name in ("sed", "find", "sort", "tar", "perl", "zip", "gzip") and not any(w.guess.startswith(("-i", "-delete", "--in-place", "-o", "-exec", "-x", "--delete", "-pi", "-fprint", "--remove")) for w in args):
+    if name in ("sed", "find", "sort", "tar", "perl", "zip", "gzip") and not any(w.guess.startswith(("-i", "-delete", "--in-place", "-o", "-exec", "-x", "--delete", "-pi", "-fprint", "--remove")) for w in args):  # noqa: SIM102
         if name in ("sed", "find", "sort", "tar", "perl", "zip"):
             return None
     if name in ("cp", "install", "ln", "rsync", "copy", "xcopy", "robocopy", "copy-item", "tar", "zip", "touch"):
@@ -198,16 +200,16 @@ def _glob_above(pattern: str, directory: str) -> bool:
     return len(parts) <= len(wanted) and paths.may_match("/" + "/".join(parts), "/" + "/".join(wanted[:len(parts)]))
 
 
-def _self(name: str, args: list[Word], around: Surroundings) -> str | None:
+def _self(name: str, args: list[Word], around: Surroundings, piped: bool) -> str | None:
     """Stopping or uninstalling this program, or printing its token."""
     context = around.context
     texts = [w.guess for w in args]
     lowered = [t.lower() for t in texts]
     mentioned = any(_mentions(t, around) for t in texts)
     if name in KILLERS:
-        if context.pid is not None and any(re.fullmatch(rf"-?{context.pid}", t) for t in texts[(0 if name != "kill" else 0):]):
+        if context.pid is not None and any(re.fullmatch(rf"-?{context.pid}", t) for t in texts):
             return f"`{name}` would end this program"
-        if mentioned or (around.mentions_program and any(UNKNOWN in w.guess for w in args)):
+        if mentioned or (around.mentions_program and (piped or any(UNKNOWN in w.guess for w in args))):
             return f"`{name}` would end this program"
         if name == "kill" and any(t == "-1" for t in texts[1:]):
             return "`kill -1` ends every process"
@@ -222,7 +224,7 @@ def _self(name: str, args: list[Word], around: Surroundings) -> str | None:
         stops = set(lowered) & SERVICE_STOPS or name in ("stop-service", "remove-service", "restart-service", "set-service", "suspend-service") or "config" in lowered
         if stops and (mentioned or any(_pattern_hits(t.replace("*", ".*").removesuffix(".service"), around) for t in texts if "*" in t)):
             return f"`{name}` would stop or remove this program"
-    if name in ("apt", "apt-get", "dpkg", "dnf", "yum", "rpm", "pip", "pip3", "pipx", "uv", "brew", "winget", "choco", "snap", "zypper", "pacman", "apk", "msiexec", "uninstall-package") and mentioned:
+    if name in ("apt", "apt-get", "dpkg", "dnf", "yum", "rpm", "pip", "pip3", "pipx", "uv", "brew", "winget", "choco", "snap", "zypper", "pacman", "apk", "msiexec", "uninstall-package") and mentioned:  # noqa: SIM102
         if set(lowered) & names("remove purge uninstall erase autoremove del -r -p -e -rns --purge --remove /x"):
             return f"`{name}` would uninstall this program"
     if _is_program(name, around):
@@ -279,11 +281,11 @@ def _secrets(name: str, args: list[Word], command: Command, around: Surroundings
             return found
     directory = _cased(around.context.secrets_dir, around)
     data = _cased(around.context.data_dir, around)
-    copies = name in COPIERS or name in ("grep", "rg", "ag", "ack", "egrep", "fgrep", "zgrep", "diff", "select-string", "findstr", "sls") and _recursive(name, args)
+    copies = name in COPIERS or (name in ("grep", "rg", "ag", "ack", "egrep", "fgrep", "zgrep", "diff", "select-string", "findstr", "sls") and _recursive(name, args))
     if directory and data and copies:
         for word in args:
             for place in around.places(word.guess):
-                if paths.inside(directory, place) and paths.inside(place, data) or (word.glob and _glob_above(place, directory) and paths.inside(place.split("*")[0].rstrip("/\\"), data)):
+                if (paths.inside(directory, place) and paths.inside(place, data)) or (word.glob and _glob_above(place, directory) and paths.inside(place.split("*")[0].rstrip("/\\"), data)):
                     return f"`{name}` would read this program's secrets along with `{word.guess}`"
     return None
 
@@ -341,7 +343,7 @@ def _environ_path(word: Word, around: Surroundings) -> str | None:
             pid, context = found.group("pid"), around.context
             own = context.pid is not None and pid == str(context.pid)
             secret = found.group().rsplit("/", 1)[-1] not in ("cmdline", "maps")
-            if own or word.ppid or re.search(r"[*?\[]", pid) or (UNKNOWN in pid and around.mentions_program):
+            if own or word.ppid or re.search(r"[*?\[]", pid) or (UNKNOWN in pid and around.mentions_program):  # noqa: SIM102
                 if secret:
                     return "it reads this program's process environment"
     return None

@@ -10,6 +10,7 @@ from functools import lru_cache
 from ananta.policy.words import Reading
 
 MAX_CHARS = 4000
+UNUSUAL = re.compile(r"[^\n\t -~]")
 KEYWORDS = ("time", "coproc", "function", "in", "do", "then")  # words the bash grammar takes for commands
 QUERIES = {"bash": "(command_name) @name", "powershell": "(command_name) @name (invokation_expression) @call", "cmd": "(command_name) @name"}
 
@@ -35,11 +36,13 @@ def overlooked(text: str, shell: str, reading: Reading) -> str | None:
     from tree_sitter import QueryCursor
 
     parser, query = _tools(shell)
-    raw = (text + "\n").encode("utf-8", "replace")
+    # Characters beyond the usual planes end the whole process inside the bash grammar's scanner.
+    raw = (UNUSUAL.sub("_", text) + "\n").encode("ascii")
     tree = parser.parse(raw)
     if tree.root_node.has_error and shell != "bash":
         return None  # both grammars report errors on plain lines, and what follows an error is noise
     seen = {_key(word.text) for c in reading.commands for word in c.words[:1]} | {_key(c.words[0].guess) for c in reading.commands if c.words}
+    starts = tuple(c.text.lower().lstrip('@"(&. ') for c in reading.commands) if shell == "cmd" else ()
     inner = {_key(word.guess) for c in reading.commands for word in c.words} if shell != "powershell" else set()
     for name, nodes in QueryCursor(query).captures(tree.root_node).items():
         for node in nodes:
@@ -47,7 +50,8 @@ def overlooked(text: str, shell: str, reading: Reading) -> str | None:
             if name == "call":
                 if "::" in found and not any(call.text[:20] in found or found[:20] in call.text for call in reading.calls) and "(" in found:
                     return found
-            elif found not in KEYWORDS and _plain(found) and _key(found) not in seen and _key(found) not in inner:
+            elif found not in KEYWORDS and _plain(found) and _key(found) not in seen and _key(found) not in inner and not any(
+                    start.startswith(found.lower()) for start in starts):
                 return found
     return None
 
@@ -57,4 +61,5 @@ def _plain(name: str) -> bool:
 
 
 def _key(name: str) -> str:
+    name = UNUSUAL.sub("_", name)
     return re.split(r"[\\/]", name.strip("\"'&@ ").lower())[-1].removesuffix(".exe")

@@ -8,10 +8,10 @@ from ananta.policy.words import UNKNOWN, Command, Reading, Redirect, Word
 
 MAX_DEPTH = 8
 MAX_SHOWN = 120
-MAX_COARSE = 100
+MAX_COARSE = 5
 # Words without which nothing in the unread rest of an overlong line can reach the floor.
-COARSE = re.compile(r"\b(?:rm|mkfs|dd|wipefs|shred|format|rd|rmdir|del|remove-item|ri|kill|pkill|killall|taskkill|stop-\w+|systemctl|sc|token|environ|"
-                    r"blkdiscard|sgdisk|parted|diskutil|clear-disk|secrets?)\b|/dev/[shvn]d", re.IGNORECASE)
+COARSE_WORDS = ("rm", "mkfs", "dd", "wipe", "shred", "format", "rd", "del", "remove-item", "ri", "kill", "stop-", "systemctl", "sc ", "token", "environ",
+                "blkdiscard", "sgdisk", "parted", "diskutil", "clear-disk", "secret", "/dev/")
 LIFTABLE = (unix.WRITE, unix.SYSTEM, unix.UNCLEAR)
 
 
@@ -71,6 +71,8 @@ class Judge:
         for call in reading.calls:
             self.call(call)
         functions: set[str] = set()
+        seen: set[tuple] = set()
+        previous: Command | None = None
         for command in reading.commands:
             if command.function:
                 if command.sure:
@@ -78,6 +80,14 @@ class Judge:
                 continue
             if captured:
                 command.captured = True
+            if command.piped_in and previous is not None and command.stdin is None:
+                command.stdin = _printed(previous)
+            previous = command
+            if command.words and command.stdin is None and not command.assignments and not command.redirects and all(word.constant for word in command.words):
+                twin = (command.text, command.piped_in, command.captured, command.inside, len(functions), len(self.around.cwds))
+                if twin in seen:
+                    continue
+                seen.add(twin)
             self.command(command, functions if shell == "bash" else reading.functions, depth)
         if not reading.commands and not reading.calls and not reading.problems and text.strip():
             self.add(_short(text), ALLOW, f"`{_short(text, 60)}` only computes a value")
@@ -116,7 +126,6 @@ class Judge:
         if opened is None or opened.also:
             self.classify(command, functions, shown, lifted=covered or lifted > 0, rule=rule)
         if opened is None:
-            self.fed(command, depth)
             return
         if opened.own is not None:
             kind, why = opened.own
@@ -130,16 +139,10 @@ class Judge:
                 self.command(inner, set(), depth + 1, lifted=max(0, reach))
         for text, shell in opened.texts:
             self.read(text, shell, depth + 1, captured=command.captured)
-        self.fed(command, depth)
-
-    def fed(self, command: Command, depth: int) -> None:
-        """A shell that is fed by a pipe runs what it gets: a constant `echo` before it is read for the floor."""
 
     def classify(self, command: Command, functions: set[str], shown: str, *, lifted: bool, rule: Rule | None) -> None:
         kind, why = classes.classify(command, functions, self.around)
         if kind == classes.READ:
-            if self.context.is_root and not why:
-                pass
             self.add(shown, ALLOW, f"`{_short(shown, 60)}` only reads")
         else:
             if not command.words[0].constant:
@@ -177,6 +180,8 @@ class Judge:
         pairs = [pair[0] for pair in command.assignments]
         if name in ("export", "declare", "typeset", "local", "readonly"):
             pairs += [word.text.partition("=")[0].rstrip("+") for word in command.words[1:] if "=" in word.text]
+        if name in ("read", "mapfile", "readarray", "getopts"):
+            pairs += [word.text for word in command.words[1:]]
         for variable in pairs:
             if unix.dangerous_variable(variable) and not (variable == "IFS" and name in ("read", "mapfile", "readarray")):
                 self.add(shown, ASK, f"`{shown}` sets `{variable}`, which changes what programs do")
@@ -206,16 +211,31 @@ class Judge:
 
     def coarse(self, rest: str, shell: str) -> None:
         """Looks through what was too long to be read for anything the floor denies."""
-        pieces = dict.fromkeys(_around(rest, found.start(), found.end()) for found, _ in zip(COARSE.finditer(rest), range(MAX_COARSE), strict=False))
-        # The last ones too: what is to be hidden stands behind the padding.
-        if len(rest) > 5000:
-            pieces.update(dict.fromkeys(_around(rest[-5000:], found.start(), found.end()) for found in COARSE.finditer(rest[-5000:])))
+        pieces: dict[str, None] = {}
+        lower = rest.lower()
+        for word in COARSE_WORDS:
+            # The first and the last ones: what is to be hidden stands before or behind the padding.
+            for find, position, step in ((lower.find, 0, 1), (lower.rfind, len(lower), -1)):
+                for _ in range(MAX_COARSE):
+                    position = find(word, position) if step > 0 else find(word, 0, position)
+                    if position < 0:
+                        break
+                    if not lower[position - 1:position].isalnum():
+                        pieces[_around(rest, position, position + len(word))] = None
+                    position += step if step > 0 else 0
         for piece in pieces:
             reading = commands.read(piece.strip(), shell, home=self.context.home, cwd=self.context.cwd, max_words=60)
             for command in reading.commands:
                 denied = floor.reason(command, self.around)
                 if denied:
                     self.add(_short(command.text, MAX_SHOWN), DENY, f"`{_short(command.text, MAX_SHOWN)}`: {denied}")
+
+
+def _printed(command: Command) -> str | None:
+    """Returns what an echo at the head of a pipe prints, as far as it is known."""
+    if not command.captured or not command.words or command.words[0].guess.rsplit("/", 1)[-1].lower() not in ("echo", "printf", "write-output"):
+        return None
+    return " ".join(word.guess for word in command.words[1:] if not re.fullmatch(r"-[neE]+", word.guess))
 
 
 def _around(text: str, start: int, stop: int) -> str:

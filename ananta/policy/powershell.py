@@ -102,7 +102,7 @@ class Reader:
                 self.problem(f"`{char}` closes nothing")
                 self.pos += 1
             else:
-                self.spend(3)
+                self.spend(7)
                 before = self.pos
                 self.statement(piped)
                 if self.pos == before:
@@ -348,7 +348,7 @@ class Reader:
                 guess.append("#")
                 self.pos += 1
                 continue
-            if self.pos > begin and char in "({@" and (char != "(" or text and text[-1][-1:] != "."):
+            if self.pos > begin and char in "({@" and (char != "(" or (text and text[-1][-1:] != ".")):
                 if char == "@" and text:
                     text.append("@")
                     guess.append("@")
@@ -502,7 +502,8 @@ class Reader:
         if name in AUTOMATIC:
             value = self.known.get(AUTOMATIC[name], AUTOMATIC[name])
             return value, value, False
-        return UNKNOWN, UNKNOWN, name not in ("_", "psitem", "args", "input", "matches", "?", "^", "$", "this", "psversiontable")
+        return UNKNOWN, UNKNOWN, name not in ("_", "psitem", "args", "input", "matches", "?", "^", "$", "this", "psversiontable", "pid",
+                                              "host", "pshome", "lastexitcode", "iswindows", "islinux", "ismacos", "error", "foreach", "ofs")
 
     def members(self, begin: int, kind: str | None, constant: str) -> bool:
         """Reads `.Name`, `::Name`, `(…)` calls and `[…]` indexes behind a value. Returns whether there were any."""

@@ -10,6 +10,8 @@ READ, WRITE, SYSTEM, UNCLEAR = "read", "write", "system", "unclear"
 # They only print their arguments, so an unknown value can do no harm.
 PRINTERS = frozenset({"echo", "printf", "test", "[", "true", "false", ":", "export", "unset", "shift", "return", "exit", "break", "continue", "basename",
                       "dirname", "expr", "seq", "sleep", "which", "type", "declare", "local", "readonly", "typeset", "wait", "cd", "read", "id", "groups", "yes", "tput"})
+FIND_VALUES = frozenset({"-name", "-iname", "-path", "-ipath", "-wholename", "-regex", "-iregex", "-mtime", "-mmin", "-ctime", "-size", "-newer", "-type", "-user", "-group",
+                         "-maxdepth", "-mindepth", "-perm", "-atime", "-lname"})
 STANDARD_DIRS = ("/bin/", "/usr/bin/", "/usr/local/bin/", "/sbin/", "/usr/sbin/", "/opt/homebrew/bin/", "/usr/local/sbin/")
 
 
@@ -86,6 +88,8 @@ def _dynamic(name: str, args: list[Word]) -> str | None:
             return None if not any(w.wild for w in args[position:]) else "depends on a variable this line does not set"
         if name in ("date", "kill", "hostname", "set", "tee", "declare", "local", "typeset", "history") and not word.wild:
             continue
+        if name in ("find", "gfind") and position and args[position - 1].text in FIND_VALUES and not word.split:
+            continue
         if could_be_option(word) or (word.wild and name not in ("declare", "local", "typeset")):
             return "has an argument that is not constant and could be an option"
     return None
@@ -108,6 +112,8 @@ def _options(name: str, args: list[Word]) -> str | None:
             break
         if could_be_option(word):
             return "has an argument that is not constant and could be an option"
+        if text.startswith("+") and name in ("less", "more", "man", "zless"):
+            return "runs commands of its own"
         if text in asks:
             return f"`{text}` {reason}"
         if text.startswith("--"):
@@ -151,10 +157,12 @@ def _subcommand(name: str, args: list[Word]) -> str | None:
     if not seconds:
         return None
     following = args[position + 1:]
-    second = next((w.text for w in following if not w.text.startswith("-")), "")
+    operands = [w.text for i, w in enumerate(following) if not w.text.startswith("-") and (i == 0 or following[i - 1].text not in NAMED_VALUES)]
+    second = operands[0] if operands else ""
     return None if second in seconds else f"`{name} {first} {second}`".rstrip("` ") + "` may change something"
 
 
+NAMED_VALUES = frozenset({"-f", "--file", "-p", "--project-name", "-n", "--namespace", "--context"})
 _CACHE: dict[str, dict[str, frozenset[str]]] = {}
 
 

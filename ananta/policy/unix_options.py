@@ -5,7 +5,7 @@ Each function gets the arguments and returns why the call does more than read, o
 import re
 from collections.abc import Callable
 
-from ananta.policy.words import names, Word
+from ananta.policy.words import Word, names
 
 Check = Callable[[list[Word]], str | None]
 
@@ -20,7 +20,7 @@ AWK_STRINGS = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 AWK_REGEX = re.compile(r"(?:^|[(,~!&|{};\s])/(?:[^/\\\n]|\\.)+/")
 GIT_READ = names("""status log diff show blame annotate shortlog describe rev-parse rev-list ls-files ls-tree cat-file grep
 show-ref name-rev merge-base cherry count-objects var whatchanged range-diff diff-tree diff-index diff-files for-each-ref
-check-ignore check-attr verify-commit verify-tag show-branch help version""")
+check-ignore check-attr verify-commit verify-tag show-branch version""")
 GIT_ASK_OPTIONS = ("--output", "--ext-diff", "--textconv", "-O", "--open-files-in-pager", "--upload-pack", "--exec", "--show-signature",
                    "--filters", "--run-hooks", "--receive-pack")
 GIT_LISTS = {"branch": ("--list", "-l", "-a", "--all", "-r", "--remotes", "-v", "-vv", "--verbose", "--show-current", "--merged", "--no-merged",
@@ -36,7 +36,7 @@ CURL_READ_SHORT = "sSLIkvfiagG#01246"
 def find(args: list[Word]) -> str | None:
     """-exec and its kin are opened elsewhere; here only what find itself does."""
     for word in args:
-        if word.text in FIND_WRITES and FIND_WRITES[word.text]:
+        if FIND_WRITES.get(word.text):
             return FIND_WRITES[word.text]
     return None
 
@@ -169,12 +169,12 @@ def tar(args: list[Word]) -> str | None:
                 return "writes an archive or runs a program"
         elif text.startswith("-") or position == 0:
             letters = text.lstrip("-")
-            if word.constant and re.match(r"[tvzjJafwhkn]*f[^/]*$", letters) and "t" in letters.split("f")[0] + letters.split("f")[-1][:4]:
-                listing = True
-            elif word.constant and re.fullmatch(r"[tvzjJafC]+", letters):
+            if word.constant and re.fullmatch(r"[tvzjJafC]+", letters):
                 listing = listing or "t" in letters
             else:
                 return "writes an archive, unpacks one or runs a program"
+        elif ":" in text:
+            return "talks to another computer"
     return None if listing else "writes an archive or unpacks one"
 
 
@@ -207,7 +207,7 @@ def git(args: list[Word]) -> str | None:
             return f"`{text}` makes git write a file or run a program"
     options = [text.split("=")[0] for text in texts if text.startswith("-")]
     operands = [text for text in texts if not text.startswith("-")]
-    if command in GIT_READ:
+    if command in GIT_READ or (command == "help" and not options):
         return None
     if command in GIT_LISTS:
         if not texts:
@@ -288,7 +288,7 @@ def history(args: list[Word]) -> str | None:
 
 
 def unzip(args: list[Word]) -> str | None:
-    return None if any(re.fullmatch(r"-[lvtqZ12]*[lvtZ][lvtqZ12]*", w.text) for w in args[:1]) else "unpacks files"
+    return None if any(re.fullmatch(r"-[lvtqZ12pc]*[lvtZpc][lvtqZ12pc]*", w.text) for w in args[:1]) else "unpacks files"
 
 
 def archive_list(args: list[Word]) -> str | None:
@@ -351,6 +351,20 @@ def declare(args: list[Word]) -> str | None:
 
 def printf(args: list[Word]) -> str | None:
     return "sets a variable" if args and args[0].text.startswith("-v") else None
+
+
+def stty(args: list[Word]) -> str | None:
+    return None if all(w.text in ("-a", "--all", "size", "speed", "-g") for w in args) else "changes the terminal"
+
+
+def ar(args: list[Word]) -> str | None:
+    return None if args and re.fullmatch(r"-?[tp]v?", args[0].text) else "writes an archive"
+
+
+def python(args: list[Word]) -> str | None:
+    texts = [w.text for w in args]
+    pretty = texts[:2] == ["-m", "json.tool"] and len([t for t in texts[2:] if not t.startswith("-")]) <= 1 and not any(w.glob for w in args)
+    return None if pretty else "runs a program"
 
 
 def trap(args: list[Word]) -> str | None:
@@ -418,5 +432,5 @@ CHECKS: dict[str, Check] = {
     "git": git, "curl": curl, "date": date, "hostname": hostname, "sysctl": sysctl, "ifconfig": ifconfig, "route": route, "mount": mount,
     "history": history, "unzip": unzip, "7z": archive_list, "7za": archive_list, "unrar": archive_list, "gzip": gzip, "xz": gzip, "bzip2": gzip, "zstd": gzip,
     "gunzip": gzip, "openssl": openssl, "dpkg": dpkg, "rpm": rpm, "tee": tee, "set": set_builtin, "kill": kill, "declare": declare, "typeset": declare,
-    "local": declare, "trap": trap, "printf": printf, "uniq": uniq, "xxd": xxd, "ping": ping, "shopt": shopt, "jq": jq, "make": make,
+    "local": declare, "trap": trap, "printf": printf, "stty": stty, "ar": ar, "python": python, "python3": python, "uniq": uniq, "xxd": xxd, "ping": ping, "shopt": shopt, "jq": jq, "make": make,
 }

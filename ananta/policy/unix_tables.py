@@ -8,7 +8,7 @@ value (so that `-k2o` is not mistaken for `-k -2 -o`). SUBCOMMANDS lists the sub
 from ananta.policy.words import names
 
 READERS = names("""
-ls cat tac head tail wc grep egrep fgrep zgrep zcat bzcat xzcat zstdcat lz4cat bzgrep xzgrep nl od hexdump hd cut paste tr rev fold fmt
+clear bc ls cat tac head tail wc grep egrep fgrep zgrep zcat bzcat xzcat zstdcat lz4cat bzgrep xzgrep nl od hexdump hd cut paste tr rev fold fmt
 expand unexpand column comm cmp join tsort stat du df lsblk lscpu lsusb lspci lsmem lsns lsof lsmod lslogins lsipc
 findmnt blkid free vmstat iostat mpstat pidstat sar nproc arch uname uptime who w whoami id groups users last lastb lastlog logname
 tty pwd cd pushd popd dirs echo printf true false : test [ sleep basename dirname realpath readlink pathchk seq expr
@@ -59,7 +59,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "info": ("-o --output --dribble --restore", "fn", WRITES),
     "less": ("-o -O --log-file --LOG-FILE -k --lesskey-file --lesskey-src", "bhjPptTxyz", WRITES),
     "more": ("", "n", ""), "zless": ("-o -O", "", WRITES), "zmore": ("", "", ""),
-    "split": ("", "", WRITES), 
+    "split": ("", "", WRITES),
     "nmap": ("", "", "scans a network"), "tcpdump": ("", "", "records network traffic"),
     "iconv": ("-o --output", "ft", WRITES),
     "lsof": ("-D", "", WRITES), "zip": ("", "", WRITES),
@@ -81,7 +81,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "uuidgen": ("", "", ""), "apt-cache": ("-o -c --option --config-file gencaches", "", WRITES),
     "getconf": ("", "", ""), "pgrep": ("", "", ""), "whois": ("", "", ""), "tput": ("", "", ""),
     "iostat": ("", "", ""), "sar": ("-o", "", WRITES), "ipcs": ("", "", ""), "inxi": ("-U --update", "", "changes a program"),
-    "shellcheck": ("", "", ""), "": ("", "", ""), "eza": ("", "", ""), "mdfind": ("", "", ""),
+    "shellcheck": ("", "", ""),  "eza": ("", "", ""), "mdfind": ("", "", ""),
     "delta": ("--pager", "", RUNS), "hyperfine": ("", "", RUNS), "time": ("-o --output", "", WRITES),
 }
 SUBCOMMANDS: dict[str, str] = {

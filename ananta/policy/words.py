@@ -17,7 +17,8 @@ class Word:
     what this line last assigned to them; glob: it is a pattern of file names; wild: it holds a variable this
     line did not set; split: an unquoted unknown piece may become several words; literal: written without any
     quoting or expansion; block: PowerShell, it is a script block or a hash table;
-    ppid: it holds the number of the shell's parent, which is this program."""
+    ppid: it holds the number of the shell's parent, which is this program; expanded: it holds a
+    variable, known or not."""
 
     text: str
     guess: str = ""
@@ -27,6 +28,7 @@ class Word:
     literal: bool = True
     block: bool = False
     ppid: bool = False
+    expanded: bool = False
     start: int = 0
 
     def __post_init__(self):

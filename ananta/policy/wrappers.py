@@ -174,8 +174,6 @@ def _shell(name: str, command: Command) -> Opened | None:
     words, position = command.words, 1
     while position < len(words) and words[position].text[:1] in ("-", "+"):
         text = words[position].text
-        if text in ("--version", "--help"):
-            return Opened(used=len(words))
         if re.fullmatch(r"-[a-zA-Z]*c[a-zA-Z]*", text):
             following = words[position + 1:]
             while following and following[0].text.startswith("-"):
@@ -188,8 +186,8 @@ def _shell(name: str, command: Command) -> Opened | None:
             opened = Opened(texts=[(following[0].guess, "bash")], own=own)
             if len(following) > 1 and re.search(r"\$(?:[@*1-9]|\{[@*1-9])", following[0].text):
                 opened.own = ("unclear", "runs a text with arguments of its own")
-                filled = re.sub(r"\"?\$\{?([1-9])\}?\"?", lambda m: following[1 + int(m.group(1))].guess if 1 + int(m.group(1)) < len(following) else "", following[0].guess)
-                filled = re.sub(r"\"?\$\{?[@*]\}?\"?", lambda m: " ".join(w.guess for w in following[2:]), filled)
+                filled = re.sub(r"\"?\$\{?([1-9])\}?\"?", lambda m, given=following: given[1 + int(m.group(1))].guess if 1 + int(m.group(1)) < len(given) else "", following[0].guess)
+                filled = re.sub(r"\"?\$\{?[@*]\}?\"?", lambda m, given=following: " ".join(w.guess for w in given[2:]), filled)
                 opened.texts.append((filled, "bash"))
             return opened
         position += 2 if text in ("-o", "-O", "+O", "--rcfile", "--init-file") else 1
@@ -289,6 +287,8 @@ def _cmd(name: str, command: Command) -> Opened | None:
             if switch:
                 rest = ([Word(switch.group(1))] if switch.group(1) else []) + words[position + 1:]
                 odd = any(re.match(r"/[vdf]", w.text, re.IGNORECASE) for w in words[1:position])
+                if word.text[:2].lower() == "/k" or not rest:
+                    return Opened(texts=[(" ".join(w.guess for w in rest), "cmd")] if rest else [], own=("system", "starts a shell"))
                 own = None if all(w.constant for w in rest) and not odd else ("unclear", "runs a text that is not constant")
                 return Opened(texts=[(" ".join(w.guess for w in rest), "cmd")], own=own)
         return Opened(own=("system", "starts a shell"), texts=[(command.stdin, "cmd")] if command.stdin else [])
@@ -321,7 +321,7 @@ def _pwsh(command: Command) -> Opened:
     while position < len(words):
         given = words[position].text.lower().replace("\u2013", "-")
         option = given.lstrip("-/") if given[:1] in "-/" else ""
-        if option and "encodedcommand".startswith(option) and option[:1] == "e" and option not in ("ex", "ep") or option in ("ec",):
+        if (option and "encodedcommand".startswith(option) and option[:1] == "e" and option not in ("ex", "ep")) or option in ("ec",):
             text = _decoded(words[position + 1].text if position + 1 < len(words) else "")
             return Opened(texts=[(text, "powershell")] if text else [], own=None if text else ("unclear", "runs a text that cannot be decoded"))
         if option and ("command".startswith(option) or option == "cwa"):

@@ -1,6 +1,5 @@
 """The web of a worker: its routes, its gate, its server."""
 import logging
-import threading
 import time
 from types import MappingProxyType
 
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 class WorkerServer:
     """The listening worker. url: an address that works on this machine."""
 
-    def __init__(self, agent, settings: Settings, stop: threading.Event):
+    def __init__(self, agent, settings: Settings):
         self.agent, self.settings = agent, settings
         self.tokens = Tokens(agent.token, agent.secret_key)
         self.host = settings.host or ("127.0.0.1" if agent.token is None else "0.0.0.0")
@@ -33,7 +32,7 @@ class WorkerServer:
                              origins=settings.cors_origins, proxies=settings.trusted_proxies, bound=self.host)
         app = web.application(self._parts(), self.access)
         self._extend(app)
-        gate = Gate(app, self.access, stop.is_set)
+        gate = Gate(app, self.access, agent.steps.stopping.is_set)
         places = sum(lane.places for lane in (agent.command_lane, agent.model_lane, agent.steps.waiting))
         self.server = web.Server(gate, self.access, host=self.host, port=settings.port, lane_places=places)
         shown = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host.strip("[]")
@@ -111,5 +110,5 @@ def usage() -> tuple[float, int]:
     return _process[0].cpu_percent(None), _process[0].memory_info().rss
 
 
-def build(agent, settings: Settings, stop: threading.Event) -> WorkerServer:
-    return WorkerServer(agent, settings, stop)
+def build(agent, settings: Settings) -> WorkerServer:
+    return WorkerServer(agent, settings)

@@ -109,7 +109,7 @@ def test_a_short_token_works_as_a_key(start):
     worker = start("short", "--host", "127.0.0.1", token="hubsecret")
     token = signed("hubsecret")
     assert worker.get("/providers", headers={"Authorization": f"Bearer {token}"}).status_code == 200
-    assert any("SHORT" in line for line in worker.lines)
+    assert worker.line_with("SHORT")
 
 
 def test_a_rotated_token_is_invalid_at_once_and_after_a_restart(start):

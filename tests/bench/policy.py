@@ -10,9 +10,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "policy"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import corpus  # noqa: E402
+import corpus
 
-from ananta.policy.decision import decide  # noqa: E402
+from ananta.policy.decision import decide
 
 STRICT = {"allow": 0, "ask": 1, "deny": 2}
 LONG = {"one long word": lambda: "echo " + "a" * 100_000, "many words": lambda: "echo " + "a " * 50_000, "many commands": lambda: "ls; " * 25_000,

@@ -16,9 +16,7 @@ from tests.conftest import ROOT, WAIT_S, ananta, clean_environment
 
 def test_a_start_says_what_matters_in_at_most_ten_lines(start, model):
     worker = start(LMSTUDIO_URL=model.url)
-    until = time.monotonic() + WAIT_S
-    while not any(line.startswith("model") for line in worker.lines) and time.monotonic() < until:
-        time.sleep(0.02)
+    assert worker.line_with("model  ")
     text = "\n".join(worker.lines)
     assert len(worker.lines) <= 10 and worker.url in worker.lines[0]
     for word in ("worker", "default", str(worker.data), "this machine only", "ananta ask", model.url):
@@ -60,9 +58,8 @@ def test_ask_runs_what_a_person_lets_run_and_uses_the_outcome(tmp_path):
 
 
 def test_ask_sends_outcome_and_refusal_back_to_the_model(tmp_path, model):
-    model.answer('{"reason": "a", "command": "echo from-the-first"}')
-    model.answer('{"reason": "b", "command": "echo second"}')
-    model.answer('{"reason": "c", "command": "echo third"}')
+    model.answer('{"reason": "a", "command": "echo from-the-first"}', '{"reason": "b", "command": "echo second"}',
+                 '{"reason": "c", "command": "echo third"}')
     done = ananta(tmp_path, "ask", "go", stdin="r\nmore\nn too short\nq\n", LMSTUDIO_URL=model.url)
     assert done.stdout == "from-the-first\n" and done.returncode == 3
     asked = [json.dumps(each.body.get("messages")) for each in model.requests if each.path.endswith("completions")]
