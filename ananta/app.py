@@ -21,9 +21,6 @@ from ananta.agent.tools import Tools
 from ananta.agent.watch import ModelWatch
 from ananta.domain.redaction import Redactor
 from ananta.llm.catalog import LanguageModels
-from ananta.operations.ask import Desk, LocalDesk, RemoteDesk
-from ananta.operations.client import Client
-from ananta.policy.decision import Context, decide
 from ananta.settings import Settings
 from ananta.shell.runner import Runner
 from ananta.store import database, directory
@@ -125,6 +122,8 @@ class Agent:
         return f"{ended} processes of it were still running and have been ended." if ended else ""
 
     def _decide(self, command: str, cwd: str):
+        from ananta.policy.decision import Context, decide  # a start runs no command
+
         blacklist, rules = self.policy_files.current()
         return decide(command, shell=self.runner.shell_kind, blacklist=blacklist, rules=rules, context=Context(
             cwd=cwd, home=os.path.expanduser("~"), data_dir=str(self.data_dir), secrets_dir=str(self.secrets.directory),
@@ -237,8 +236,12 @@ def _hide_memory() -> None:
 
 
 @contextmanager
-def desk(settings: Settings, task_id: str | None) -> Iterator[Desk]:
-    """A place to propose and run: the server of this data directory when one runs, else this process itself."""
+def desk(settings: Settings, task_id: str | None) -> Iterator:
+    """A place to propose and run (operations.ask.Desk): the server of this data directory when one runs, else this
+    process itself."""
+    from ananta.operations.ask import LocalDesk, RemoteDesk
+    from ananta.operations.client import Client
+
     task = task_id or f"ask-{os.urandom(3).hex()}"
     client = Client.find(settings)
     if client is not None:

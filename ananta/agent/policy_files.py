@@ -1,9 +1,12 @@
 """blacklist.txt and policy.json, read again when they change."""
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ananta.errors import FileDamaged, InvalidInput
-from ananta.policy.rules import Blacklist, RuleSet, blacklist, parse_rules
+
+if TYPE_CHECKING:
+    from ananta.policy.rules import Blacklist, RuleSet
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +23,7 @@ class PolicyFiles:
         self._now: tuple[Blacklist | None, RuleSet | None] = (None, None)
         self._seen, self._now = self._state(), self._read()
 
-    def current(self) -> tuple[Blacklist | None, RuleSet | None]:
+    def current(self) -> "tuple[Blacklist | None, RuleSet | None]":
         state = self._state()
         if state != self._seen:
             self._seen = state
@@ -33,9 +36,13 @@ class PolicyFiles:
     def _state(self) -> list[tuple | None]:
         return [_mark(path) for path in (*self._lists, self._rules)]
 
-    def _read(self) -> tuple[Blacklist | None, RuleSet | None]:
+    def _read(self) -> "tuple[Blacklist | None, RuleSet | None]":
         texts = [_text(path) for path in self._lists]
         rules = _text(self._rules)
+        if rules is None and not any(texts):
+            return None, None
+        from ananta.policy.rules import blacklist, parse_rules  # most starts have neither file
+
         try:
             return (blacklist("\n".join(text for text in texts if text is not None)) if any(texts) else None,
                     parse_rules(rules) if rules is not None else None)

@@ -9,7 +9,6 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -190,6 +189,8 @@ class Steps:
             cwd=self.runner.directory(order.task_id or DEFAULT_SESSION), history=order.history)
 
     def _compare(self, order: Order, until: float) -> Proposed:
+        from concurrent.futures import ThreadPoolExecutor  # few proposals compare
+
         names = tuple(dict.fromkeys(order.providers))
         settings = {name: self._setting(order, name) for name in names}
 

@@ -28,7 +28,8 @@ class ModelWatch:
     def close(self) -> None:
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(2)
+            # A look that waits for a name server must not hold up the stop.
+            self._thread.join(0.1)
 
     def report(self) -> tuple[bool, str, float]:
         """Returns whether a model can be used, which or the cure, and the seconds it took to find out."""

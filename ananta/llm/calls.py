@@ -6,9 +6,9 @@ address it belongs to.
 import json
 import logging
 import re
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -72,7 +72,7 @@ class Call:
     def post(self, url: str, body: dict, *, headers: Mapping[str, str] | None = None, key: str | None = None) -> dict:
         """Returns the JSON object that answers body. All tries of it carry one Idempotency-Key. Raises LLMFailed."""
         # A changed body is another request: a server that remembers keys would answer it with the first one's result.
-        own = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4()), **(headers or {})}
+        own = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16), **(headers or {})}
         return self._repeated("POST", url, json.dumps(body).encode(), own, key)
 
     def _repeated(self, method: str, url: str, body: bytes | None, headers: dict, key: str | None) -> dict:

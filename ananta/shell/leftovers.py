@@ -5,7 +5,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ananta.shell import processes
@@ -19,13 +19,14 @@ PIECE = 256 * 1024
 @dataclass
 class Left:
     """The background of one run. pipes: what it may still write to; nobody reads that any more, but a closed pipe
-    would end a server at its next line of log."""
+    would end a server at its next line of log. then: to be called when they are gone."""
 
     run_id: str
     shell_pid: int
     pids: set[int]
     limit_at: float
     pipes: list[int] = field(default_factory=list)
+    then: Callable[[], None] | None = None
 
 
 class Leftovers:
@@ -38,10 +39,11 @@ class Leftovers:
         self._thread: threading.Thread | None = None
         self._waker = -1
 
-    def watch(self, run_id: str, shell_pid: int, pids: Iterable[int], limit_at: float, pipes: list[int]) -> None:
-        """Ends the run's processes at limit_at (monotonic) and closes the pipes when they are gone."""
+    def watch(self, run_id: str, shell_pid: int, pids: Iterable[int], limit_at: float, pipes: list[int],
+              then: Callable[[], None] | None = None) -> None:
+        """Ends the run's processes at limit_at (monotonic); closes the pipes and calls then when they are gone."""
         with self._lock:
-            self._entries.append(Left(run_id, shell_pid, set(pids), limit_at, pipes))
+            self._entries.append(Left(run_id, shell_pid, set(pids), limit_at, pipes, then))
             if self._thread is None:
                 wake, self._waker = os.pipe()
                 self._thread = threading.Thread(target=self._work, args=(wake,), name="leftovers", daemon=True)
@@ -73,6 +75,9 @@ class Leftovers:
             if due:
                 processes.end([(entry.run_id, entry.shell_pid) for entry in due], self._grace_s)
             over = [entry for entry in entries if self._is_over(entry)]
+            for entry in over:
+                if entry.then:
+                    entry.then()
             with self._lock:
                 self._entries = [entry for entry in self._entries if entry not in over]
                 for entry in over:

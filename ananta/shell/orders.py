@@ -1,7 +1,8 @@
 """What passes between the runner and the shell of a platform: an Order goes in, a Ran comes back."""
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from ananta.shell.capture import Capture
@@ -20,7 +21,9 @@ class State:
 
 @dataclass(frozen=True)
 class Order:
-    """One command with its limits. stop: ends the command when set; environment is cleaned already."""
+    """One command with its limits. stop: ends the command when set; environment is cleaned already.
+
+    contained: it may change only what is below cwd, without the protected paths (see containment.Room)."""
 
     command: str
     run_id: str
@@ -30,6 +33,8 @@ class Order:
     output_bytes: int
     on_output: Callable[[str], None] | None = None
     stop: threading.Event | None = None
+    contained: bool = False
+    protected: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ class Execution(Protocol):
     """One order on its way."""
 
     def go(self) -> Ran:
-        """Runs the order in this thread. Raises ShellFailed when the shell cannot be started."""
+        """Runs the order in this thread. Raises ShellFailed when the shell cannot be started, Unavailable
+        (containment_unavailable) when it cannot be contained as ordered."""
 
     def interrupt(self) -> None:
         """Makes go() end everything soon and return; from any thread, also before and after go()."""

@@ -1,6 +1,5 @@
 """One command in a fresh POSIX shell, watched by the thread that asked for it: no further thread, no fork of our own."""
 import contextlib
-import fcntl
 import math
 import os
 import select
@@ -13,16 +12,14 @@ import time
 from collections.abc import Callable
 
 from ananta.errors import ShellFailed
-from ananta.shell import leftovers, prelude, processes
+from ananta.shell import descriptors, leftovers, prelude, processes
 from ananta.shell.capture import Capture
-from ananta.shell.orders import INTERRUPTED, MARKER, TIMEOUT, Order, Ran
+from ananta.shell.containment import Room
+from ananta.shell.orders import INTERRUPTED, MARKER, TIMEOUT, Order, Ran, State
 
 assert sys.platform != "win32"  # for the type checker: windows.py has this part there
 
-PIECE = 256 * 1024  # bytes read at once
 ARGUMENT_LIMIT = 128 * 1024 - 64  # bytes; Linux takes no single argument from 128 KiB on
-STATE_LIMIT = 16 * 1024 * 1024  # bytes; what tells more is no shell
-HIGH = 600  # our descriptors in the shell start here, out of the way of numbers that people write in scripts
 SILENCE_S = 0.25  # a pipe held open by a background process counts as finished after this
 STEP_S = 0.1  # how often an Event is looked at, which cannot wake a poll
 DRAINS = 64  # a pipe holds at most 1 MiB, which is a few reads
@@ -64,6 +61,7 @@ class Running:
         self._order = order
         self._capture = Capture(order.output_bytes, order.on_output)
         self._state = -1  # descriptor of a file in which the shell tells its state; it needs no reader meanwhile
+        self._room: Room | None = None  # of a contained run
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._poller = select.poll()
         self._gone = False
@@ -111,18 +109,20 @@ class Running:
             if self._interrupted:
                 os.write(self._waker, b"x")
         self._watch(self._wake, self._unwatch)
+        if self._order.contained:
+            self._room = Room(self._order.cwd, self._order.protected)
 
     def _start(self) -> None:
         with contextlib.ExitStack() as ours:
             out_fd, error_fd = self._pipe(ours, 0), self._pipe(ours, 1)
-            self._state = _scratch()
-            inherited = [_lifted(ours, self._state)]
+            self._state = descriptors.scratch()
+            inherited = [descriptors.lifted(ours, self._state)]
             text = os.fsencode(self._order.command)
             if len(text) >= ARGUMENT_LIMIT:
                 file = ours.enter_context(tempfile.TemporaryFile())
                 file.write(text)
                 file.seek(0)  # flushes too; some systems make the shell share our position
-                inherited.append(_lifted(ours, file.fileno()))
+                inherited.append(descriptors.lifted(ours, file.fileno()))
             self._process = self._spawn(out_fd, error_fd, inherited)
             self._shell.own.add(self._process.pid)
         if sys.platform == "linux":
@@ -142,9 +142,13 @@ class Running:
         order = self._order
         command_fd = inherited[1] if len(inherited) > 1 else None
         arguments = prelude.arguments(self._shell.path, order.command, inherited[0], command_fd)
-        return subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=out_fd, stderr=error_fd, cwd=order.cwd,
-            env={**order.environment, MARKER: order.run_id}, start_new_session=True, pass_fds=inherited)
+        environment = {**order.environment, MARKER: order.run_id, **(self._room.variables if self._room else {})}
+
+        def start() -> subprocess.Popen:
+            return subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=out_fd, stderr=error_fd, cwd=order.cwd,
+                                    env=environment, start_new_session=True, pass_fds=inherited)
+
+        return self._room.start(start) if self._room else start()
 
     def _follow(self) -> str | None:
         """Returns None when the shell is gone and its output complete, else why it is to be ended."""
@@ -205,9 +209,15 @@ class Running:
         known = self._shell.own | self._shell.leftovers.pids()
         if ended:
             processes.sweep(known)
+        state = self._told()
         left, notes = (0, ()) if ended else self._leave(known)
         return Ran(-1 if ended else 128 - code if code < 0 else code, ended, self._capture,
-                   prelude.told(_content(self._state), self._order.environment), time.monotonic() - started_at, left, notes)
+                   state, time.monotonic() - started_at, left, notes)
+
+    def _told(self) -> State | None:
+        order = self._order
+        state = prelude.told(descriptors.content(self._state), order.environment)
+        return self._room.left(state, order.environment, order.cwd) if state and self._room else state
 
     def _leave(self, known: set[int]) -> tuple[int, tuple[str, ...]]:
         """Hands what still runs over to the watcher, with the pipes it may write to; at the time limit ends it here."""
@@ -222,7 +232,8 @@ class Running:
         for fd in pipes:
             self._unwatch(fd)
         self._outputs.clear()
-        self._shell.leftovers.watch(run_id, pid, found, self._limit_at, pipes)
+        room, self._room = self._room, None  # the background may use it as long as it lives
+        self._shell.leftovers.watch(run_id, pid, found, self._limit_at, pipes, room.remove if room else None)
         return len(found), (f"{many} still running, until {self._order.timeout_s:g} s after the command's start",)
 
     def _unwanted(self) -> bool:
@@ -243,7 +254,7 @@ class Running:
         return bool(events)
 
     def _hear(self, fd: int) -> None:
-        if data := _read(fd):
+        if data := descriptors.read(fd):
             self._heard_at = time.monotonic()
             self._capture.feed(self._outputs[fd], data)
         elif data is not None:
@@ -274,34 +285,5 @@ class Running:
         for fd in (waker, self._wake, self._state, *self._handlers):
             if fd >= 0:
                 os.close(fd)
-
-
-def _read(fd: int) -> bytes | None:
-    """Returns what is there, b"" at the end, None when nothing is there now."""
-    try:
-        return os.read(fd, PIECE)
-    except BlockingIOError:
-        return None
-
-
-def _scratch() -> int:
-    """Returns an empty file without a name, in memory where that is possible."""
-    if sys.platform == "linux":
-        return os.memfd_create("state")
-    with tempfile.TemporaryFile() as file:
-        return fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 0)
-
-
-def _content(fd: int) -> bytes:
-    size = os.fstat(fd).st_size
-    return os.pread(fd, size, 0) if size <= STATE_LIMIT else b""
-
-
-def _lifted(ours: contextlib.ExitStack, fd: int) -> int:
-    """Returns a copy with a high number; ours closes it."""
-    try:
-        copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH)
-    except OSError:  # the limit of open files is lower than that
-        copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)
-    ours.callback(os.close, copy)
-    return copy
+        if self._room:
+            self._room.remove()

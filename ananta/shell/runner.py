@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from ananta.domain.steps import Outcome
 from ananta.errors import InvalidInput, ShellFailed, ShuttingDown
 from ananta.shell import windows
+from ananta.shell.containment import require as require_containment
 from ananta.shell.environment import child_environment
 from ananta.shell.orders import TIMEOUT, Execution, Order, Ran, Shell, why_ended
 from ananta.shell.sessions import Session, Sessions
@@ -23,11 +24,12 @@ class Runner:
     """The shell of this machine. home: where a session begins. environment: that of this process; it is cleaned here.
 
     shell_path: a path or a name; None takes the first of bash and sh, on Windows of pwsh, powershell and cmd.
-    At most session_limit sessions are remembered. Raises ShellFailed when there is no such shell."""
+    At most session_limit sessions are remembered. protected: paths that no contained command may change. Raises ShellFailed when there is no such shell."""
 
     def __init__(self, *, shell_path: str | None, home: Path, environment: Mapping[str, str],
-                 secret_names: Iterable[str] = (), session_limit: int = 1000):
+                 secret_names: Iterable[str] = (), session_limit: int = 1000, protected: Sequence[Path] = ()):
         self._environment = child_environment(environment, secret_names)
+        self._protected = tuple(Path(path).absolute() for path in protected)
         self._home = str(Path(home).absolute())
         self._shell = _shell_of_this_machine(shell_path, self._environment)
         self.shell_kind = self._shell.kind
@@ -48,17 +50,24 @@ class Runner:
         return self._sessions.directory(key)
 
     def run(self, command: str, *, session: Session, run_id: str, timeout_s: float, output_bytes: int = 1 << 20,
-            on_output: Callable[[str], None] | None = None, stop: threading.Event | None = None) -> Outcome:
+            on_output: Callable[[str], None] | None = None, stop: threading.Event | None = None,
+            contained: bool = False) -> Outcome:
         """Returns what the command did; the session then is where the command left it, also after a failure.
 
         The command has no input. After timeout_s seconds, or soon after stop is set or interrupt_all was called,
         everything it started is ended; what it left in the background lives until the same time limit. Of stdout,
         stderr and both together output_bytes bytes are kept each, half from the start and half from the end;
         on_output gets all text as it arrives, in this thread. run_id marks its processes (see end_leftovers).
-        Raises InvalidInput for a command with a NUL, ShellFailed when no shell can be started, ShuttingDown."""
+        contained: it reads everywhere, but changes only what is below the session's working directory and below a
+        temporary directory of its own, which goes with it (see containment). Raises InvalidInput for a command with
+        a NUL, ShellFailed when no shell can be started, ShuttingDown; Unavailable (containment_unavailable) when the
+        command is to be contained and cannot be: nothing has run then."""
         if "\0" in command:
             raise InvalidInput("command contains a NUL character, which no shell can be given")
-        order = Order(command, run_id, session.cwd, session.environment, timeout_s, output_bytes, on_output, stop)
+        if contained:
+            require_containment()
+        order = Order(command, run_id, session.cwd, session.environment, timeout_s, output_bytes, on_output, stop,
+                      contained, self._protected)
         notes: tuple[str, ...] = ()
         if not _can_enter(order.cwd):
             place = self._home if _can_enter(self._home) else Path(self._home).anchor

@@ -1,6 +1,7 @@
-"""What is about to run, on disk before it runs: started.jsonl. Empty while nothing runs."""
+"""What is about to run, on disk before it runs: started.jsonl. A run that stands in the log, too, is over."""
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ from ananta.store import files
 from ananta.store.log_files import repair
 
 log = logging.getLogger(__name__)
-COMPACT_BYTES = 1 << 20
+COMPACT_BYTES, EMPTY_BYTES = 1 << 20, 64 << 10
 
 
 class Intents:
@@ -48,7 +49,8 @@ class Intents:
         if self._in_flight.pop(run_id, None) is None:
             return
         try:
-            if not self._in_flight:
+            # Emptying the file each time would cost as much as the record; the next start looks into the log anyway.
+            if not self._in_flight and os.fstat(self._fd).st_size > EMPTY_BYTES:
                 os.ftruncate(self._fd, 0)
             elif os.fstat(self._fd).st_size > COMPACT_BYTES + 2 * sum(map(len, self._in_flight.values())):
                 self._compact()
@@ -58,6 +60,9 @@ class Intents:
 
     def close(self) -> None:
         if self._fd >= 0:
+            if not self._in_flight:
+                with suppress(OSError):
+                    os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
 

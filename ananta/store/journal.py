@@ -26,7 +26,7 @@ from ananta.store.log_lines import Newest, parse
 from ananta.store.log_writer import LogWriter
 
 log = logging.getLogger(__name__)
-RETRY_S, LOOK_S, GATHER_S, FAILED_S = 1.0, 5.0, 0.02, 5.0
+RETRY_S, LOOK_S, GATHER_S, FAILED_S = 1.0, 5.0, 0.2, 5.0
 IMPORT_BYTES = 256 << 10
 TASKS = 10_000
 
@@ -61,7 +61,7 @@ class Journal:
             left = self._intents.open()
         except (OSError, JournalFailed) as cause:
             raise CannotStart(f"The log in {self.data_dir} cannot be used: {cause}") from cause
-        finished = self._finished_since(left)
+        finished = _finished_since(self._files, left)
         lost = []
         for intent in left:
             if intent["id"] in finished:
@@ -183,29 +183,6 @@ class Journal:
         if len(self._steps) > TASKS:
             self._steps.popitem(last=False)
 
-    def _finished_since(self, intents: list[dict]) -> set[str]:
-        """Which of these runs have a record, looking no further back than when the first of them began."""
-        wanted, places = {each["id"] for each in intents}, []
-        for each in intents:
-            place = each.get("log")
-            places.append(tuple(place) if isinstance(place, list) and len(place) == 2
-                          and all(isinstance(number, int) for number in place) else (1, 0))
-        found: set[str] = set()
-        if not wanted:
-            return found
-        with ExitStack() as stack:
-            for generation, fd in reversed(self._files.open_from(min(places)[0], stack)):
-                size = os.fstat(fd).st_size
-                start = min(places)[1] if generation == min(places)[0] else 0
-                # A file shorter than it was is read whole: its lines stand elsewhere now.
-                for line in backwards(fd, start if start <= size else 0, size):
-                    served = parse(line)
-                    if served and served.run_id is not None and served.run_id in wanted:
-                        found.add(served.run_id)
-                        if found == wanted:
-                            return found
-        return found
-
     def _work(self) -> None:
         failed = False
         while not self._stop.is_set():
@@ -227,12 +204,40 @@ class Journal:
         database.close_mine()
 
 
+def _finished_since(log_files: LogFiles, intents: list[dict]) -> set[str]:
+    """Which of these runs have a record, looking no further back than when the first of them began."""
+    wanted, places = {each["id"] for each in intents}, []
+    for each in intents:
+        place = each.get("log")
+        places.append(tuple(place) if isinstance(place, list) and len(place) == 2
+                      and all(isinstance(number, int) for number in place) else (1, 0))
+    found: set[str] = set()
+    if not wanted:
+        return found
+    with ExitStack() as stack:
+        for generation, fd in reversed(log_files.open_from(min(places)[0], stack)):
+            size = os.fstat(fd).st_size
+            start = min(places)[1] if generation == min(places)[0] else 0
+            # A file shorter than it was is read whole: its lines stand elsewhere now.
+            for line in backwards(fd, start if start <= size else 0, size):
+                served = parse(line)
+                if served and served.run_id is not None and served.run_id in wanted:
+                    found.add(served.run_id)
+                    if found == wanted:
+                        return found
+    return found
+
+
 def unfinished(data_dir: Path) -> int:
-    """Returns how many runs the file of intents still holds: those of a running service, or what a stopped one left
-    to be looked into at the next start."""
+    """Returns how many runs were begun and have no record yet: those of a running service, or what a stopped one left
+    to be looked into at the next start. Changes nothing."""
+    intents = []
     with suppress(OSError):
-        return (data_dir / "started.jsonl").read_bytes().count(b"\n")
-    return 0
+        for line in (data_dir / "started.jsonl").read_bytes().splitlines():
+            with suppress(msgspec.MsgspecError, RecursionError):
+                intents.append(msgspec.json.decode(line, type=dict))
+    intents = [each for each in intents if isinstance(each.get("id"), str)]
+    return len({each["id"] for each in intents} - _finished_since(LogFiles(data_dir), intents)) if intents else 0
 
 
 def tail(data_dir: Path, limit: int, task_id: str | None = None) -> list[bytes]:

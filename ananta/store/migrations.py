@@ -24,7 +24,24 @@ def journal(execute: Execute) -> None:
     execute("CREATE TABLE journal_break (link TEXT PRIMARY KEY NOT NULL, noticed REAL NOT NULL, record TEXT)")
 
 
-STEPS: tuple[Callable[[Execute], None], ...] = (journal,)
+def proposals(execute: Execute) -> None:
+    execute("CREATE TABLE proposals (id TEXT PRIMARY KEY NOT NULL, digest TEXT NOT NULL, command BLOB NOT NULL, "
+            "cwd BLOB NOT NULL, session BLOB NOT NULL, target BLOB NOT NULL, task_id TEXT, prompt TEXT NOT NULL, "
+            "reason TEXT NOT NULL, decision TEXT NOT NULL, reasons TEXT NOT NULL, model TEXT, created_at REAL NOT NULL, "
+            "expires_at REAL NOT NULL, state TEXT NOT NULL, decided_by TEXT, decided_at REAL, decide_reason TEXT, "
+            "replaces TEXT, run_id TEXT, raw TEXT NOT NULL)")
+    execute("CREATE INDEX proposals_state_created_at ON proposals (state, created_at)")
+    execute("CREATE INDEX proposals_task_id_created_at ON proposals (task_id, created_at)")
+
+
+def answers(execute: Execute) -> None:
+    execute("CREATE TABLE answers (caller TEXT NOT NULL, idempotency_key TEXT NOT NULL, fingerprint TEXT NOT NULL, "
+            "begun_at REAL NOT NULL, owner TEXT NOT NULL, run_id TEXT, status INTEGER, body BLOB, "
+            "PRIMARY KEY (caller, idempotency_key))")
+    execute("CREATE INDEX answers_begun_at ON answers (begun_at)")
+
+
+STEPS: tuple[Callable[[Execute], None], ...] = (journal, proposals, answers)
 
 
 def run(database: peewee.Database, path: Path, *, existed: bool, steps: tuple[Callable[[Execute], None], ...] = STEPS) -> None:

@@ -2,7 +2,7 @@
 
 The tables are made by the steps in migrations.py; a test compares them with the classes here.
 """
-from peewee import BigIntegerField, DatabaseProxy, FloatField, IntegerField, Model, TextField
+from peewee import BigIntegerField, BlobField, CompositeKey, DatabaseProxy, FloatField, IntegerField, Model, TextField
 
 # The one global: one process has one database. Set by database.open.
 database = DatabaseProxy()
@@ -62,3 +62,55 @@ class JournalBreak(Table):
 
     class Meta:
         table_name = "journal_break"
+
+
+class ProposalRow(Table):
+    """A command that was shown, and what was decided about it; see StoredProposal in domain/proposals.py.
+
+    command, cwd, session, target: UTF-8 to the byte, never masked, because exactly this runs; reasons: a JSON array."""
+
+    id = TextField(primary_key=True)
+    digest = TextField()
+    command = BlobField()
+    cwd = BlobField()
+    session = BlobField()
+    target = BlobField()
+    task_id = TextField(null=True)
+    prompt = TextField()
+    reason = TextField()
+    decision = TextField()
+    reasons = TextField()
+    model = TextField(null=True)
+    created_at = FloatField()
+    expires_at = FloatField()
+    state = TextField()
+    decided_by = TextField(null=True)
+    decided_at = FloatField(null=True)
+    decide_reason = TextField(null=True)
+    replaces = TextField(null=True)
+    run_id = TextField(null=True)
+    raw = TextField()
+
+    class Meta:
+        table_name = "proposals"
+        indexes = ((("state", "created_at"), False), (("task_id", "created_at"), False))
+
+
+class AnswerRow(Table):
+    """The answer to a request with an Idempotency-Key.
+
+    owner: the process that reserved the key; run_id: what it is about to start; status, body: None until it is
+    answered."""
+
+    caller = TextField()
+    idempotency_key = TextField()
+    fingerprint = TextField()
+    begun_at = FloatField(index=True)
+    owner = TextField()
+    run_id = TextField(null=True)
+    status = IntegerField(null=True)
+    body = BlobField(null=True)
+
+    class Meta:
+        table_name = "answers"
+        primary_key = CompositeKey("caller", "idempotency_key")
