@@ -63,7 +63,7 @@ class Room:
         try:
             ruleset = landlock.Ruleset(available())
         except OSError as cause:
-            raise landlock.unavailable(cause.strerror) from cause
+            raise landlock.unavailable(cause) from cause
         with ruleset:
             try:
                 for device in DEVICES:
@@ -71,7 +71,7 @@ class Room:
                 ruleset.allow(self.temporary)
                 self._allow(ruleset, Path(self._workspace))
             except OSError as cause:
-                raise landlock.unavailable(f"{cause.filename or 'a rule'}: {cause.strerror}") from cause
+                raise landlock.unavailable(cause) from cause
             return ruleset.start(make)
 
     def _allow(self, ruleset: landlock.Ruleset, path: Path) -> None:

@@ -66,13 +66,14 @@ class Ruleset:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def allow(self, path: str, follow: bool = False) -> None:
+    def allow(self, path: str) -> None:
         """Allows to change the file, or the directory and everything below it.
 
-        A link is passed over unless it is to be followed, and so is what does not exist. Raises OSError."""
-        assert sys.platform == "linux"  # for the type checker
+        A link is passed over, and so is what does not exist. Raises OSError."""
+        if sys.platform != "linux":  # for the type checker
+            return
         try:
-            fd = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+            fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return
         try:
@@ -122,14 +123,15 @@ class Ruleset:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
             _call(RESTRICT_SELF, self._fd, 0)
         except OSError as cause:
-            raise unavailable(cause.strerror) from cause
+            raise unavailable(cause) from cause
 
     def close(self) -> None:
         os.close(self._fd)
 
 
-def unavailable(why: str) -> Unavailable:
-    return Unavailable(f"commands cannot be contained here: {why}", code="containment_unavailable")
+def unavailable(why: str | OSError) -> Unavailable:
+    reason = why if isinstance(why, str) else f"{why.filename or 'Landlock'}: {why.strerror}"
+    return Unavailable(f"commands cannot be contained here: {reason}", code="containment_unavailable")
 
 
 def _libc() -> ctypes.CDLL:

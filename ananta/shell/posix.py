@@ -1,4 +1,4 @@
-"""One command in a fresh POSIX shell, watched by the thread that asked for it: no further thread, no fork of our own."""
+"""One command in a fresh POSIX shell, watched by the thread that asked for it: no thread stays, no fork of our own."""
 import contextlib
 import math
 import os
@@ -211,8 +211,8 @@ class Running:
             processes.sweep(known)
         state = self._told()
         left, notes = (0, ()) if ended else self._leave(known)
-        return Ran(-1 if ended else 128 - code if code < 0 else code, ended, self._capture,
-                   state, time.monotonic() - started_at, left, notes)
+        return Ran(-1 if ended else 128 - code if code < 0 else code, ended, self._capture, state,
+                   time.monotonic() - started_at, left, notes)
 
     def _told(self) -> State | None:
         order = self._order

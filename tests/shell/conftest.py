@@ -5,11 +5,13 @@ import time
 
 import pytest
 
+from ananta.shell import containment
 from ananta.shell.runner import Runner
 
 GUARD_S = 60  # a hang, not a measure
 SHELLS = [pytest.param(name, marks=pytest.mark.skipif(not shutil.which(name), reason=f"no {name} here"))
           for name in ("bash", "dash")]
+needs_landlock = pytest.mark.skipif(not containment.available(), reason="no Landlock here: Linux 5.13 and later have it")
 
 
 @pytest.fixture(params=SHELLS)
@@ -24,6 +26,23 @@ def any_shell(request, tmp_path):
 def terminal(tmp_path):
     runner = Runner(shell_path=None, home=tmp_path, environment=os.environ)
     yield Terminal(runner)
+    runner.close()
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    outside = tmp_path / "outside"
+    (outside / "empty").mkdir(parents=True)
+    (outside / "file").write_text("kept\n")
+    return folder
+
+
+@pytest.fixture(params=SHELLS)
+def contained(request, workspace):
+    runner = Runner(shell_path=request.param, home=workspace, environment=os.environ)
+    yield Contained(runner)
     runner.close()
 
 
@@ -46,6 +65,15 @@ class Terminal:
         thread = threading.Thread(target=lambda: outcomes.append(self.run(command, **limits)))
         thread.start()
         return thread, outcomes
+
+
+class Contained(Terminal):
+    def run(self, command, **limits):
+        return super().run(command, **{"contained": True, **limits})
+
+
+def everything_below(folder):
+    return {str(path.relative_to(folder)): path.is_file() and path.read_text() for path in folder.rglob("*")}
 
 
 def until(condition):
