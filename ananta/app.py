@@ -13,6 +13,7 @@ from pathlib import Path
 from ananta import __version__, diagnostics
 from ananta import settings as settings_module
 from ananta.agent.configuration import LiveConfiguration
+from ananta.agent.decisions import Decisions
 from ananta.agent.lanes import Lane
 from ananta.agent.meter import Meter
 from ananta.agent.policy_files import PolicyFiles
@@ -20,8 +21,10 @@ from ananta.agent.steps import Steps
 from ananta.agent.tools import Tools
 from ananta.agent.watch import ModelWatch
 from ananta.domain.redaction import Redactor
+from ananta.domain.steps import STRICTNESS, Verdict
 from ananta.llm.catalog import LanguageModels
 from ananta.settings import Settings
+from ananta.shell import containment
 from ananta.shell.runner import Runner
 from ananta.store import database, directory
 from ananta.store.configuration import ConfigFile
@@ -80,11 +83,14 @@ class Agent:
         self.policy_files = PolicyFiles(self.data_dir, Path.cwd(), Path(sys.argv[0]).resolve().parent)
         self.llm_log = LLMLog(self.data_dir / "llm_log.jsonl", mask=self.mask)
         self.audit = LLMLog(self.data_dir / "audit.log", mask=self.mask)
+        self.decisions = Decisions(target=settings.agent_name, lifetime_s=settings.proposal_lifetime, judge=self.decide,
+                                   directory=self.runner.directory, now=time.time)
+        self.decisions.open(self.journal)
         self.steps = Steps(
             agent_name=settings.agent_name, models=self.models, runner=self.runner, journal=self.journal,
-            llm_log=self.llm_log, configuration=self.configuration, decide=self._decide,
+            llm_log=self.llm_log, configuration=self.configuration, decide=self.decide, decisions=self.decisions,
             tools=Tools(self.configuration, self.data_dir), meter=self.meter, model_lane=self.model_lane,
-            command_lane=self.command_lane, mask=self.mask)
+            command_lane=self.command_lane, containment=settings.containment == "workspace" and containment.available() > 0)
         self.watch = ModelWatch(self.models, self.configuration, enabled=not settings.disable_llm_check)
         self.configuration.listeners.append(self._configuration_changed)
         self.journal.start()
@@ -121,14 +127,18 @@ class Agent:
         ended = self.runner.end_leftovers(run_id)
         return f"{ended} processes of it were still running and have been ended." if ended else ""
 
-    def _decide(self, command: str, cwd: str):
+    def decide(self, command: str, cwd: str, *, shell: str | None = None, built_in_only: bool = False) -> Verdict:
+        """Returns the policy's verdict; built_in_only: rules can make it stricter, but not looser."""
         from ananta.policy.decision import Context, decide  # a start runs no command
 
         blacklist, rules = self.policy_files.current()
-        return decide(command, shell=self.runner.shell_kind, blacklist=blacklist, rules=rules, context=Context(
+        context = Context(
             cwd=cwd, home=os.path.expanduser("~"), data_dir=str(self.data_dir), secrets_dir=str(self.secrets.directory),
-            program=(sys.executable, str(Path(sys.argv[0]).resolve()), "ananta"), pid=os.getpid(),
-            is_root=hasattr(os, "geteuid") and os.geteuid() == 0, platform="windows" if os.name == "nt" else "posix"))
+            program=(str(Path(sys.argv[0]).resolve()), "ananta"), pid=os.getpid(),
+            is_root=hasattr(os, "geteuid") and os.geteuid() == 0, platform="windows" if os.name == "nt" else "posix")
+        verdicts = [decide(command, shell=shell or self.runner.shell_kind, blacklist=blacklist, rules=each, context=context)
+                    for each in ((rules, None) if built_in_only and rules else (rules,))]
+        return max(verdicts, key=lambda verdict: STRICTNESS[verdict.decision])
 
 
 def _mock_answers(path: Path | None) -> list[str]:

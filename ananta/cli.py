@@ -102,6 +102,18 @@ def _parser() -> argparse.ArgumentParser:
     add("show", _token_show, "print the token", "ananta token show", to=token)
     add("rotate", _token_rotate, "replace the token; a running agent takes the new one at once", "ananta token rotate",
         to=token)
+    policy = family("policy", "what the policy says of commands")
+    check = add("check", _policy_check, "say whether a command is allowed, asked about or denied, and why",
+                "ananta policy check \"find . -name '*.tmp' -delete\"", to=policy)
+    check.add_argument("command", help="the command line")
+    check.add_argument("--shell", choices=("bash", "powershell", "cmd"), default=None, help="whose command line it is; "
+                       "default: this machine's shell")
+    check.add_argument("--cwd", default=None, metavar="DIR", help="where it would run; default: here")
+    rules = add("test", _policy_test, "check the examples of the rules in policy.json", "ananta policy test", to=policy)
+    rules.add_argument("file", nargs="?", default=None, metavar="FILE", help="other rules than those in the data folder")
+    replay = add("replay", _policy_replay, "say what other rules would have decided about everything on record; changes "
+                 "nothing", "ananta policy replay new-policy.json", to=policy)
+    replay.add_argument("file", metavar="FILE", help="the rules to try")
     add("version", _version, "print the version", "ananta version")
     return parser
 
@@ -216,6 +228,49 @@ def _token_rotate(options: argparse.Namespace, environment: dict[str, str]) -> i
 
     token = tokens.rotate(_settings(options, environment))
     say(json.dumps({"agent_token": token}) if options.json else token)
+    return 0
+
+
+def _policy_check(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import policy
+
+    verdict = policy.check(_settings(options, environment), options.command, shell=options.shell, cwd=options.cwd)
+    if options.json:
+        say(json.dumps({"decision": verdict.decision, "reasons": verdict.reasons,
+                        "parts": [vars(each) for each in verdict.parts]}, ensure_ascii=False))
+    else:
+        say(verdict.decision)
+        for each in verdict.parts or ():
+            say(f"  {each.decision.ljust(5)}  {each.text}\n         {each.reason}")
+    return {"allow": 0, "ask": NOT_RUN, "deny": DENIED}[verdict.decision]
+
+
+def _policy_test(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import policy
+
+    count, failures = policy.test(_settings(options, environment), options.file)
+    if options.json:
+        say(json.dumps({"ok": not failures, "rules": count, "failures": failures}, ensure_ascii=False))
+    else:
+        for each in failures:
+            say(each)
+        say(f"{count} rules, all examples hold." if not failures else "These rules are refused as a whole.")
+    return 0 if not failures else FAILED
+
+
+def _policy_replay(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from dataclasses import asdict
+
+    from ananta.operations import policy
+
+    report = policy.replay(_settings(options, environment), options.file)
+    if options.json:
+        say(json.dumps(asdict(report), ensure_ascii=False))
+        return 0
+    say(f"{report.total} commands on record. Asked about: {report.asked_before} before, {report.asked_after} after. "
+        f"Denied: {report.denied_before} before, {report.denied_after} after.")
+    for each in report.changes:
+        say(f"{each.before} -> {each.after}  {each.command}\n    {' '.join(each.reasons)}")
     return 0
 
 

@@ -82,6 +82,9 @@ class Settings:
                                            "else powershell, else cmd", blank=True)
     work_dir: Path | None = setting(None, "folder in which a session starts; default: where the agent was started")
     command_timeout: int = setting(60, "time limit of a command that names none", unit="s", low=1, high=3600)
+    containment: str = setting("workspace", "what commands may change that nobody decided about: only their working "
+                               "directory, or anything", choices=("workspace", "off"))
+    proposal_lifetime: int = setting(86400, "how long a proposal waits for a decision", unit="s", low=10, high=2_592_000)
     max_commands: int = setting(8, "commands running at once; one more is answered 503", low=1, high=64)
     max_model_calls: int = setting(16, "model calls waiting at once; one more is answered 503", low=1, high=64)
     log_rotate_mb: int = setting(100, "size at which the terminal log goes on in a new file", unit="MiB", low=1,

@@ -1,9 +1,11 @@
 """blacklist.txt and policy.json, read again when they change."""
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ananta.errors import FileDamaged, InvalidInput
+from ananta.store import files
 
 if TYPE_CHECKING:
     from ananta.policy.rules import Blacklist, RuleSet
@@ -32,6 +34,21 @@ class PolicyFiles:
             except FileDamaged as error:
                 log.error("%s The rules as they were before stay in force.", error.message)
         return self._now
+
+    def document(self) -> dict:
+        """Returns policy.json as it stands."""
+        text = _text(self._rules)
+        return json.loads(text) if text is not None else {"rules": []}
+
+    def replace(self, document: dict) -> int:
+        """Replaces policy.json and returns the number of its rules; they count from the next decision on. Raises
+        InvalidInput, naming the rule and the example that does not hold; then nothing has changed."""
+        from ananta.policy.rules import parse_rules
+
+        text = json.dumps(document, ensure_ascii=False, indent=2)
+        rules = parse_rules(text)
+        files.replace(self._rules, text.encode() + b"\n")
+        return len(rules.rules)
 
     def _state(self) -> list[tuple | None]:
         return [_mark(path) for path in (*self._lists, self._rules)]

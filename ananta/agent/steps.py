@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from ananta.agent.configuration import LiveConfiguration
+from ananta.agent.decisions import Decisions
 from ananta.agent.lanes import Lane
 from ananta.agent.meter import Meter
 from ananta.agent.tools import ToolResult, Tools
 from ananta.domain import answers, prompts
 from ananta.domain.configuration import PROVIDERS, ModelSetting
+from ananta.domain.proposals import StoredProposal
 from ananta.domain.steps import (
     ALLOW,
     ASK,
@@ -35,6 +37,7 @@ from ananta.errors import (
     AnantaError,
     ApprovalRequired,
     CommandDenied,
+    Conflict,
     InvalidInput,
     LLMFailed,
     NotAllowed,
@@ -43,6 +46,7 @@ from ananta.errors import (
 from ananta.llm.catalog import LanguageModels
 from ananta.llm.provider import Target
 from ananta.shell.runner import Runner, Session
+from ananta.store import proposals
 from ananta.store.journal import Journal
 from ananta.store.llm_log import LLMLog
 
@@ -51,6 +55,7 @@ PROPOSE_BUDGET_S = 55.0
 SESSION_WAIT_S = 30.0
 WAITING_PLACES = 16
 DEFAULT_SESSION = "default"
+REFUSALS = 3
 GENERIC_ORDER = "Propose one command that shows what should be looked at next."
 SEPARATOR = "\n---\n"
 
@@ -76,11 +81,13 @@ class Proposed:
     verdict: Verdict | None
     model: str
     comparisons: dict[str, Proposal | AnantaError] | None = None
+    stored: StoredProposal | None = None
 
 
 @dataclass(frozen=True)
 class Execution:
-    """What shall run, tool calls first. timeout_s None: the configured limit."""
+    """What shall run, tool calls first. timeout_s None: the configured limit. proposal_id: run exactly that stored
+    command, in its session."""
 
     command: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
@@ -89,6 +96,7 @@ class Execution:
     retries: int = 0
     retry_delay_s: int = 1
     reason: str | None = None
+    proposal_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,17 +121,19 @@ class Executed:
     verdict: Verdict | None
     cut_bytes: int
     ended: str | None
+    task_id: str | None = None
 
 
 class Steps:
     """Proposes and executes within the lanes, under the policy, with a record of everything that ran."""
 
     def __init__(self, *, agent_name: str, models: LanguageModels, runner: Runner, journal: Journal, llm_log: LLMLog,
-                 configuration: LiveConfiguration, decide: Callable[[str, str], Verdict], tools: Tools, meter: Meter,
-                 model_lane: Lane, command_lane: Lane, mask: Callable[[str], str], now: Callable[[], float] = time.time):
+                 configuration: LiveConfiguration, decide: Callable[..., Verdict], decisions: Decisions, tools: Tools,
+                 meter: Meter, model_lane: Lane, command_lane: Lane, containment: bool,
+                 now: Callable[[], float] = time.time):
         self.agent_name, self.models, self.runner, self.journal = agent_name, models, runner, journal
         self.llm_log, self.configuration, self.tools, self.meter = llm_log, configuration, tools, meter
-        self.decide_command, self.mask, self.now = decide, mask, now
+        self.decide_command, self.decisions, self.containment, self.now = decide, decisions, containment, now
         self.model_lane, self.command_lane = model_lane, command_lane
         self.waiting = Lane("commands that wait for their session", WAITING_PLACES, retry_after_s=2)
         self.stopping = threading.Event()
@@ -137,6 +147,8 @@ class Steps:
         Raises LLMFailed (`llm_failed`; `all_llm_failed` when every compared provider failed), Busy, BreakerOpen,
         InvalidInput."""
         until = time.monotonic() + min(PROPOSE_BUDGET_S, self.configuration["http_timeout"])
+        if store and not order.history:
+            order = replace(order, history=tuple(proposals.refusals(order.task_id, REFUSALS)))
         wanted = order.providers or (None,)
         with self.model_lane.take(len(wanted)):
             if order.providers:
@@ -147,6 +159,11 @@ class Steps:
         proposal = proposed.proposal
         if proposal.command is not None:
             proposed = replace(proposed, verdict=self.verdict(proposal.command, order.task_id))
+            if store:
+                proposed = replace(proposed, stored=self.decisions.keep(
+                    command=proposal.command, verdict=proposed.verdict, session=order.task_id or DEFAULT_SESSION,
+                    task_id=order.task_id, prompt=order.prompt or "", reason=proposal.reason, model=proposed.model,
+                    raw=proposal.raw))
         if store:
             self.llm_log.write("proposal", task_id=order.task_id, agent=self.agent_name, prompt=order.prompt,
                                reason=proposal.reason, command=proposal.command, model=proposed.model,
@@ -212,11 +229,19 @@ class Steps:
     # --- execute
 
     def execute(self, wanted: Execution, decider: Decider, *, on_output: Callable[[str], None] | None = None,
-                stop: threading.Event | None = None) -> Executed:
+                stop: threading.Event | None = None, begun: Callable[[str | None], None] | None = None) -> Executed:
         """Returns what ran; a command that fails is a result, too. Everything is in the journal before this returns.
 
-        Raises CommandDenied and ApprovalRequired (nothing ran), InvalidInput, NotAllowed, Busy, ShellFailed, and
-        JournalFailed: if that comes before the run, nothing ran."""
+        begun: called with the run's id just before anything runs, with None if it does not come to that. Raises CommandDenied, ApprovalRequired and Conflict
+        (`proposal_changed`, `proposal_used`, ...; nothing ran), InvalidInput, NotAllowed, NotFound, Busy, ShellFailed,
+        and JournalFailed: if that comes before the run, nothing ran."""
+        shown = proposals.find(wanted.proposal_id) if wanted.proposal_id else None
+        if shown is not None:
+            if wanted.tool_calls or wanted.command not in (None, "", shown.command) or (
+                    wanted.task_id not in (None, shown.task_id)):
+                raise Conflict("This is not what was shown: a proposal runs as it stands. Edit it to change it.",
+                               code="proposal_changed")
+            wanted = replace(wanted, command=shown.command, task_id=shown.task_id, reason=wanted.reason or shown.reason)
         if not (wanted.command and wanted.command.strip()) and not wanted.tool_calls:
             raise InvalidInput("Give a command or tool_calls.", code="command_required")
         if "\0" in (wanted.command or ""):
@@ -232,7 +257,7 @@ class Steps:
         try:
             with self.command_lane.take():
                 stop = self._running[key] = stop or threading.Event()
-                return self._run(wanted, decider, session, on_output, stop)
+                return self._run(wanted, decider, session, shown, on_output, stop, begun)
         finally:
             self._running.pop(key, None)
             held.__exit__(None, None, None)
@@ -244,22 +269,36 @@ class Steps:
             event.set()
         return event is not None
 
-    def _run(self, wanted: Execution, decider: Decider, session: Session, on_output, stop) -> Executed:
-        verdict = self.decide_command(wanted.command, session.cwd) if wanted.command else None
+    def _run(self, wanted: Execution, decider: Decider, session: Session, shown: StoredProposal | None, on_output, stop,
+             begun) -> Executed:
+        verdict = self._verdict(wanted, decider, session.cwd, shown)
+        contained = None if decider.person or not wanted.command else self.containment
         record = Record(
             id=os.urandom(8).hex(), timestamp=self.now(), agent=self.agent_name, command=wanted.command, output="",
             exit_code=-1, task_id=wanted.task_id, tool_calls=wanted.tool_calls or None, cwd=session.cwd,
             reason=wanted.reason or "manual", decision=verdict.decision if verdict else None,
             decided_by=decider.name if decider.person or verdict is None or verdict.decision != ALLOW else "policy",
-            reasons=verdict.reasons if verdict else ())
+            reasons=verdict.reasons if verdict else (), contained=contained,
+            proposal_id=shown.id if shown else None)
         if verdict:
             self._refuse(record, verdict, decider)
+        if shown is not None:
+            proposals.claim(shown.id, record.id, decider.name, self.now())
+        try:
+            if begun is not None:
+                begun(record.id)
+            self.journal.started(record)
+        except BaseException:
+            if shown is not None:
+                proposals.release(shown.id, record.id)
+            if begun is not None:
+                begun(None)
+            raise
         self.meter.count("task_received")
-        self.journal.started(record)
         start = time.monotonic()
         try:
             results = [self.tools.call(each) for each in wanted.tool_calls]
-            outcome = self._attempts(wanted, session, record.id, on_output, stop) if wanted.command else None
+            outcome = self._attempts(wanted, session, record, on_output, stop) if wanted.command else None
         except BaseException as failure:
             # Without an outcome there is still a record: that it was tried, and what prevented it.
             self._finish(replace(record, output=f"[not run: {failure}]"), start)
@@ -269,7 +308,7 @@ class Steps:
         self._finish(replace(record, output=executed.output, exit_code=executed.exit_code,
                              output_cut=executed.cut_bytes,
                              state=INTERRUPTED if executed.ended == "interrupted" else FINISHED), start)
-        return executed
+        return replace(executed, task_id=wanted.task_id)
 
     def _refuse(self, record: Record, verdict: Verdict, decider: Decider) -> None:
         if verdict.decision == DENY:
@@ -283,11 +322,19 @@ class Steps:
     def _finish(self, record: Record, start: float) -> None:
         self.journal.finished(replace(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6)))
 
-    def _attempts(self, wanted: Execution, session: Session, run_id: str, on_output, stop) -> Outcome:
+    def _verdict(self, wanted: Execution, decider: Decider, cwd: str, shown: StoredProposal | None) -> Verdict | None:
+        if shown is not None:
+            return self.decisions.check(shown, cwd)
+        if not wanted.command:
+            return None
+        # What nobody looks at and nothing holds back may only read, whatever rules allow beyond that.
+        return self.decide_command(wanted.command, cwd, built_in_only=not decider.person and not self.containment)
+
+    def _attempts(self, wanted: Execution, session: Session, record: Record, on_output, stop) -> Outcome:
         timeout_s = wanted.timeout_s or self.configuration["command_timeout"]
         for attempt in range(wanted.retries + 1):
-            outcome = self.runner.run(wanted.command, session=session, run_id=run_id, timeout_s=timeout_s,
-                                      on_output=on_output, stop=stop)
+            outcome = self.runner.run(wanted.command, session=session, run_id=record.id, timeout_s=timeout_s,
+                                      on_output=on_output, stop=stop, contained=record.contained is True)
             if outcome.exit_code == 0 or outcome.ended == "interrupted" or attempt == wanted.retries:
                 break
             self.meter.count("retries")

@@ -70,7 +70,8 @@ class Record:
 
     timestamp: epoch seconds at the end of the run; step: 1-based per task, 0 without a task (the journal counts
     it); exit_code: -1 unless the command ended by itself; state: FINISHED, DENIED, INTERRUPTED or UNKNOWN;
-    decided_by: who took the decision ("admin", "anonymous", "policy", ...); output_cut: bytes missing from output.
+    decided_by: who took the decision ("admin", "anonymous", "policy", ...); output_cut: bytes missing from output;
+    contained: whether writes outside of the working directory were held back, None where nobody asked for that.
     """
 
     id: str
@@ -90,3 +91,5 @@ class Record:
     reasons: tuple[str, ...] = ()
     output_cut: int = 0
     cwd: str | None = None
+    contained: bool | None = None
+    proposal_id: str | None = None

@@ -3,9 +3,10 @@ import json
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 from ananta.agent.steps import Decider, Execution, Order, Steps
@@ -14,6 +15,7 @@ from ananta.domain.prompts import Earlier
 from ananta.domain.steps import ALLOW
 from ananta.errors import CommandDenied
 from ananta.operations.client import Client
+from ananta.store import proposals
 
 RUN, EDIT, NO, QUIT = "run", "edit", "no", "quit"
 OUTPUT_FOR_MODEL = 4000
@@ -28,6 +30,7 @@ class Suggestion:
     decision: str | None
     reasons: list[str]
     model: str | None
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,11 @@ class Desk(Protocol):
 
     def propose(self, prompt: str, history: list[Earlier]) -> Suggestion: ...
 
-    def check(self, command: str) -> tuple[str, list[str]] | None: ...
+    def edit(self, shown: Suggestion, command: str) -> Suggestion: ...
 
-    def execute(self, command: str, reason: str, *, person: bool, show: Callable[[str], None]) -> Result: ...
+    def reject(self, shown: Suggestion, reason: str) -> None: ...
+
+    def execute(self, shown: Suggestion, *, person: bool, show: Callable[[str], None]) -> Result: ...
 
 
 class LocalDesk:
@@ -61,17 +66,20 @@ class LocalDesk:
         done = self.steps.propose(Order(prompt, task_id=self.task, history=tuple(history)), store=True)
         verdict = done.verdict
         return Suggestion(done.proposal.reason, done.proposal.command, verdict.decision if verdict else None,
-                          list(verdict.reasons) if verdict else [], done.model)
+                          list(verdict.reasons) if verdict else [], done.model, done.stored.id if done.stored else None)
 
-    def check(self, command: str) -> tuple[str, list[str]] | None:
-        verdict = self.steps.verdict(command, self.task)
-        return verdict.decision, list(verdict.reasons)
+    def edit(self, shown: Suggestion, command: str) -> Suggestion:
+        new = self.steps.decisions.edit(shown.id or "", command, _person())
+        return replace(shown, command=command, decision=new.decision, reasons=list(new.reasons), id=new.id)
 
-    def execute(self, command: str, reason: str, *, person: bool, show: Callable[[str], None]) -> Result:
+    def reject(self, shown: Suggestion, reason: str) -> None:
+        proposals.refuse(shown.id or "", reason, _person(), time.time())
+
+    def execute(self, shown: Suggestion, *, person: bool, show: Callable[[str], None]) -> Result:
         stop = threading.Event()
         with _on_ctrl_c(stop.set):
-            done = self.steps.execute(Execution(command, task_id=self.task, reason=reason),
-                                      Decider(_person(), admin=True, person=person), on_output=show, stop=stop)
+            done = self.steps.execute(Execution(proposal_id=shown.id), Decider(_person(), admin=True, person=person),
+                                      on_output=show, stop=stop)
         return Result(done.output, done.exit_code, done.duration_s, streamed=True)
 
 
@@ -87,18 +95,23 @@ class RemoteDesk:
                   "exit_code": each.exit_code, "refused": each.refusal} for each in history]
         answer = self.client.call("POST", "/step/propose", timeout_s=70,
                                   body={"prompt": prompt, "task_id": self.task, "history": items})
-        return Suggestion(answer["reason"], answer["command"], answer["decision"], answer["reasons"], answer["model"])
+        return Suggestion(answer["reason"], answer["command"], answer["decision"], answer["reasons"], answer["model"],
+                          answer["id"])
 
-    def check(self, command: str) -> tuple[str, list[str]] | None:
-        return None  # the server decides when the command is sent
+    def edit(self, shown: Suggestion, command: str) -> Suggestion:
+        new = self.client.call("POST", "/step/edit", timeout_s=20, body={"proposal_id": shown.id, "command": command})
+        return replace(shown, command=command, decision=new["decision"], reasons=new["reasons"], id=new["id"])
 
-    def execute(self, command: str, reason: str, *, person: bool, show: Callable[[str], None]) -> Result:
+    def reject(self, shown: Suggestion, reason: str) -> None:
+        self.client.call("POST", "/step/reject", timeout_s=20, body={"proposal_id": shown.id, "reason": reason})
+
+    def execute(self, shown: Suggestion, *, person: bool, show: Callable[[str], None]) -> Result:
         def stop() -> None:
             self.client.call("POST", "/step/stop", timeout_s=10, body={"task_id": self.task})
 
         with _on_ctrl_c(stop):
             answer = self.client.call("POST", "/step/execute", timeout_s=3700,
-                                      body={"command": command, "task_id": self.task, "reason": reason})
+                                      body={"proposal_id": shown.id, "autonomous": not person})
         return Result(answer["output"], answer["exit_code"], answer["duration"])
 
 
@@ -122,18 +135,19 @@ class Conversation:
                 self.history.append(Earlier(prompt, suggestion.reason))
                 code = NOT_RUN if code == NOT_RUN else code
             else:
-                choice, text = self._decide(suggestion)
+                choice, text, suggestion = self._decide(suggestion)
                 if choice == QUIT:
                     return code
                 if choice == NO:
                     self.history.append(Earlier(prompt, suggestion.reason, suggestion.command,
                                                 refusal=text or "The person did not want this command."))
-                    prompt = sentence if not text else f"{sentence}\nNot like that: {text}"
-                    code = NOT_RUN
                     if self.yes:
                         return NOT_RUN
+                    self.desk.reject(suggestion, text or "The person did not want this command.")
+                    prompt = sentence if not text else f"{sentence}\nNot like that: {text}"
+                    code = NOT_RUN
                     continue
-                code = self._run(prompt, suggestion, text)
+                code = self._run(prompt, suggestion)
             if self.yes:
                 return code
             following = self._question("next (Enter: go on, q: stop) > ")
@@ -141,16 +155,17 @@ class Conversation:
                 return code
             prompt = following or GO_ON
 
-    def _run(self, prompt: str, suggestion: Suggestion, command: str) -> int:
+    def _run(self, prompt: str, suggestion: Suggestion) -> int:
+        command = suggestion.command
         shown = (lambda text: None) if self.as_json else self._stream
         try:
-            result = self.desk.execute(command, suggestion.reason, person=not self.yes, show=shown)
+            result = self.desk.execute(suggestion, person=not self.yes, show=shown)
         except CommandDenied as refusal:
             self.say(f"denied    {refusal.message}", error=True)
             self.history.append(Earlier(prompt, suggestion.reason, command, refusal=refusal.message))
             return 5
         if self.as_json:
-            self.say(json.dumps({**asdict(suggestion), "command": command, **asdict(result)}, ensure_ascii=False))
+            self.say(json.dumps({**asdict(suggestion), **asdict(result)}, ensure_ascii=False))
         elif not result.streamed and result.output:
             self.say(result.output)
         self.say(f"[exit code {result.exit_code} after {result.duration:.2f} s]", error=True)
@@ -170,37 +185,32 @@ class Conversation:
         self.say(f"command   {_visible(suggestion.command)}", error=True)
         self.say(f"policy    {suggestion.decision}: {' '.join(suggestion.reasons)}   ({suggestion.model})", error=True)
 
-    def _decide(self, suggestion: Suggestion) -> tuple[str, str]:
-        command = suggestion.command or ""
+    def _decide(self, suggestion: Suggestion) -> tuple[str, str, Suggestion]:
         if self.yes:
             if suggestion.decision == ALLOW:
-                return RUN, command
+                return RUN, "", suggestion
             self.say(f"not run   --yes runs only what the policy allows; this is {suggestion.decision}: "
                      f"{' '.join(suggestion.reasons)}", error=True)
             if self.as_json:
                 self.say(json.dumps(asdict(suggestion), ensure_ascii=False))
-            return NO, ""
+            return NO, "", suggestion
         while True:
             typed = self._question("[r]un  [e]dit  [n]o, because …  [q]uit > ")
             if typed is None:
                 self.say("not run   nobody decided", error=True)
-                return QUIT, ""
+                return QUIT, "", suggestion
             word, _, rest = typed.strip().partition(" ")
             if word.lower() in ("r", "run", "y", "yes"):
-                return RUN, command
+                return RUN, "", suggestion
             if word.lower() in ("n", "no"):
-                return NO, rest.strip() or (self._question("why? > ") or "")
+                return NO, rest.strip() or (self._question("why? > ") or ""), suggestion
             if word.lower() in ("q", "quit", "exit"):
-                return QUIT, ""
+                return QUIT, "", suggestion
             if word.lower() in ("e", "edit"):
-                command = rest.strip() or self._edited(command)
-                self._tell_verdict(command)
-
-    def _tell_verdict(self, command: str) -> None:
-        checked = self.desk.check(command)
-        self.say(f"command   {_visible(command)}", error=True)
-        if checked:
-            self.say(f"policy    {checked[0]}: {' '.join(checked[1])}", error=True)
+                command = rest.strip() or self._edited(suggestion.command or "")
+                if command.strip() and command != suggestion.command:
+                    suggestion = self.desk.edit(suggestion, command)
+                    self._show(suggestion)
 
     def _edited(self, command: str) -> str:
         try:

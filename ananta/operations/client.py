@@ -1,5 +1,6 @@
 """The command line as a client of the server that runs on the same data directory."""
 import time
+
 from ananta.errors import AnantaError, CommandDenied, LLMFailed, NotAuthenticated, Unavailable
 from ananta.settings import Settings
 from ananta.store import directory

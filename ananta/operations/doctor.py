@@ -13,9 +13,9 @@ from ananta.agent.configuration import LiveConfiguration
 from ananta.agent.watch import ModelWatch
 from ananta.errors import AnantaError
 from ananta.llm.catalog import LanguageModels
+from ananta.operations.client import agent_token
 from ananta.settings import Settings, is_loopback
 from ananta.shell.runner import Runner
-from ananta.operations.client import agent_token
 from ananta.store import directory, journal
 from ananta.store.configuration import ConfigFile
 

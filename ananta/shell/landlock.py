@@ -3,6 +3,7 @@
 Numbers and layouts: landlock(7), https://docs.kernel.org/userspace-api/landlock.html, and include/uapi/linux/landlock.h;
 prctl(2) for PR_SET_NO_NEW_PRIVS. Reading and executing are not handled here, so they stay as free as they were."""
 import ctypes
+import functools
 import gc
 import os
 import stat
@@ -134,6 +135,7 @@ def unavailable(why: str | OSError) -> Unavailable:
     return Unavailable(f"commands cannot be contained here: {reason}", code="containment_unavailable")
 
 
+@functools.cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 

@@ -110,7 +110,7 @@ class Running:
                 os.write(self._waker, b"x")
         self._watch(self._wake, self._unwatch)
         if self._order.contained:
-            self._room = Room(self._order.cwd, self._order.protected)
+            self._room = Room(self._order.workspace, self._order.protected)
 
     def _start(self) -> None:
         with contextlib.ExitStack() as ours:

@@ -24,7 +24,8 @@ class Runner:
     """The shell of this machine. home: where a session begins. environment: that of this process; it is cleaned here.
 
     shell_path: a path or a name; None takes the first of bash and sh, on Windows of pwsh, powershell and cmd.
-    At most session_limit sessions are remembered. protected: paths that no contained command may change. Raises ShellFailed when there is no such shell."""
+    At most session_limit sessions are remembered. protected: paths that no contained command may change. Raises
+    ShellFailed when there is no such shell."""
 
     def __init__(self, *, shell_path: str | None, home: Path, environment: Mapping[str, str],
                  secret_names: Iterable[str] = (), session_limit: int = 1000, protected: Sequence[Path] = ()):
@@ -58,7 +59,7 @@ class Runner:
         everything it started is ended; what it left in the background lives until the same time limit. Of stdout,
         stderr and both together output_bytes bytes are kept each, half from the start and half from the end;
         on_output gets all text as it arrives, in this thread. run_id marks its processes (see end_leftovers).
-        contained: it reads everywhere, but changes only what is below the session's working directory and below a
+        contained: it reads everywhere, but changes only what is below home, wherever its session is, and below a
         temporary directory of its own, which goes with it (see containment). Raises InvalidInput for a command with
         a NUL, ShellFailed when no shell can be started, ShuttingDown; Unavailable (containment_unavailable) when the
         command is to be contained and cannot be: nothing has run then."""
@@ -67,7 +68,7 @@ class Runner:
         if contained:
             require_containment()
         order = Order(command, run_id, session.cwd, session.environment, timeout_s, output_bytes, on_output, stop,
-                      contained, self._protected)
+                      contained, self._protected, self._home)
         notes: tuple[str, ...] = ()
         if not _can_enter(order.cwd):
             place = self._home if _can_enter(self._home) else Path(self._home).anchor

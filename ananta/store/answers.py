@@ -10,6 +10,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ananta.errors import Conflict, InvalidInput
 from ananta.store import database
@@ -136,7 +137,7 @@ def _unknown(entry: _Entry) -> Conflict:
                     code="outcome_unknown", **_run(entry))
 
 
-def _run(entry: _Entry) -> dict[str, object]:
+def _run(entry: _Entry) -> dict[str, Any]:
     return {"run_id": entry.run_id} if entry.run_id else {}
 
 
@@ -146,7 +147,7 @@ def _me() -> str:
 
 def _lives(owner: str) -> bool:
     pid, _, start = owner.partition(" ")
-    return start == _start_of(int(pid))
+    return owner == _me() or (start != "" and pid.isdecimal() and start == _start_of(int(pid)))
 
 
 def _start_of(pid: int) -> str:

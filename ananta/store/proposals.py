@@ -34,10 +34,8 @@ def edit(proposal: StoredProposal, decided_by: str, now: float) -> None:
 
     Raises NotFound and Conflict, as `refuse` does, if that one cannot be decided any more; then nothing is stored."""
     with database.writing():
-        old = find(proposal.replaces or "")
-        if not old.waits(now):
-            raise _ended(old)
-        _decide(old.id, REFUSED, decided_by, now, reason=EDITED)
+        if not _decide(proposal.replaces or "", REFUSED, decided_by, now, reason=EDITED):
+            raise _ended(find(proposal.replaces or ""))
         database.change(_INSERT, *_values(proposal))
 
 
@@ -118,7 +116,7 @@ def writing_for_good() -> Iterator[None]:
 def _end(proposal_id: str, state: str, decided_by: str, now: float, *, run_id: str | None = None,
          reason: str | None = None) -> StoredProposal:
     with writing_for_good():
-        won = _decide(plain(proposal_id), state, decided_by, now, run_id=run_id, reason=reason)
+        won = _decide(proposal_id, state, decided_by, now, run_id=run_id, reason=reason)
         found = find(proposal_id)
     if not won:
         raise _ended(found)
@@ -131,7 +129,7 @@ def _decide(proposal_id: str, state: str, decided_by: str, now: float, *, run_id
     return database.change(
         "UPDATE proposals SET state = ?, decided_by = ?, decided_at = ?, run_id = ?, decide_reason = ? "
         "WHERE id = ? AND state = ? AND expires_at > ?",
-        state, plain(decided_by), now, run_id, None if reason is None else plain(reason), proposal_id, OPEN, now) == 1
+        state, plain(decided_by), now, run_id, None if reason is None else plain(reason), plain(proposal_id), OPEN, now) == 1
 
 
 def _ended(proposal: StoredProposal) -> Conflict:

@@ -89,7 +89,8 @@ class ProposalRow(Table):
     decide_reason = TextField(null=True)
     replaces = TextField(null=True)
     run_id = TextField(null=True)
-    raw = TextField()
+    # Model has a method `raw`.
+    raw_text = TextField(column_name="raw")
 
     class Meta:
         table_name = "proposals"

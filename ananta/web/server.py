@@ -3,6 +3,7 @@
 The Waitress settings are those measured to stay responsive: poll instead of select (which dies above descriptor
 1024), a large send buffer (small ones collapse under many keep-alive clients), lookahead (to notice who has left).
 """
+import io
 import logging
 import socket
 import threading
@@ -18,6 +19,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher
 
 from ananta import errors
 from ananta.errors import AnantaError, CannotStart
+from ananta.store import answers
 from ananta.web import payloads, responses
 from ananta.web.access import CLASSES, Access
 from ananta.web.gate import Gate, answer_headers, new_cid
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 BODY_BYTES = 2 << 20
 THREADS_BESIDE_LANES = 24
 STOP_REQUESTS_S = 3.0
+SAME_KEY_WAIT_S = 20.0
 PROBLEMS = {400: "The request is not valid HTTP.", 413: "The body is larger than 2 MiB.",
             431: "The header is larger than this agent takes.", 501: "This transfer encoding is not supported."}
 
@@ -41,6 +44,7 @@ class Endpoint:
     def apply(self, handler: Callable, route: bottle.Route) -> Callable:
         config = route.config
         level, body, query = config["access"], config.get("body"), config.get("query")
+        keyed = config.get("idempotent", False)
         status, schema, readable = config.get("status", 200), config.get("schema", False), config.get("readable", False)
         access, encode = self.access, responses.encode
 
@@ -48,6 +52,14 @@ class Endpoint:
             environ = bottle.request.environ
             try:
                 environ["ananta.identity"] = access.check(level, environ)
+                if keyed and "HTTP_IDEMPOTENCY_KEY" in environ:
+                    return _once(environ, route.rule, lambda: answer_now(environ, path_values))
+            except AnantaError as error:
+                return responses.error_response(error, environ["ananta.cid"])
+            return answer_now(environ, path_values)
+
+        def answer_now(environ, path_values):
+            try:
                 if query is not None:
                     path_values["query"] = payloads.query(_query(), query)
                 if body is not None:
@@ -70,6 +82,39 @@ class Endpoint:
             return HTTPResponse(encode(value), status, {"Content-Type": responses.JSON})
 
         return answer
+
+
+def begun() -> Callable[[str | None], None] | None:
+    """For handlers that run something: to be called with the run's id just before, or with None when it did not come
+    to that after all. None where the request has no Idempotency-Key."""
+    return bottle.request.environ.get("ananta.begun")
+
+
+def _once(environ: dict, rule: str, answer: Callable[[], HTTPResponse]) -> HTTPResponse:
+    """Answers a request with an Idempotency-Key: the first time by `answer`, then as it was answered (24 h).
+
+    The key is free again when nothing was started. (Draft standard: "The Idempotency-Key HTTP Header Field".)"""
+    key, who = environ["HTTP_IDEMPOTENCY_KEY"], environ["ananta.identity"].name
+    body = environ["wsgi.input"].read()
+    environ["wsgi.input"] = io.BytesIO(body)
+    stored = answers.begin(key, who, answers.fingerprint(rule, body), time.time(), wait_s=SAME_KEY_WAIT_S)
+    if stored is not None:
+        return HTTPResponse(stored.body, stored.status, {"Content-Type": responses.JSON, "Idempotency-Replayed": "true"})
+    started: list[str] = []
+
+    def note(run_id: str | None) -> None:
+        started.clear()
+        if run_id is not None:
+            answers.attach(key, who, run_id)
+            started.append(run_id)
+
+    environ["ananta.begun"] = note
+    response = answer()
+    if started:
+        answers.finish(key, who, response.status_code, response.body)
+    else:
+        answers.release(key, who)
+    return response
 
 
 def _query() -> dict[str, str]:

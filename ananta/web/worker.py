@@ -14,6 +14,7 @@ from ananta.web.gate import Gate
 from ananta.web.metrics import MetricsText
 from ananta.web.routes.configuration import ConfigurationRoutes
 from ananta.web.routes.pages import PageRoutes
+from ananta.web.routes.policy import PolicyRoutes
 from ananta.web.routes.sgpt import SgptRoutes
 from ananta.web.routes.steps import StepRoutes
 from ananta.web.routes.system import Check, SystemRoutes
@@ -49,6 +50,7 @@ class WorkerServer:
                 ConfigurationRoutes(agent.configuration, agent.audit),
                 SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
                                 secret_names=secret_names()), self.access),
+                PolicyRoutes(agent.decide, agent.policy_files, agent.audit, cwd=lambda: agent.runner.directory("default")),
                 PageRoutes()]
 
     def _extend(self, app) -> None:
@@ -76,7 +78,7 @@ class WorkerServer:
         return new
 
     def _about(self) -> dict:
-        good, text, _ = self.agent.watch.report()
+        good, _, _ = self.agent.watch.report()
         provider = self.agent.configuration["default_provider"]
         return {"agent": self.settings.agent_name, "role": self.settings.role, "version": __version__, "checks": {
             "shell": {"status": "ok" if self.agent.runner.shell_path else "down"},

@@ -1,4 +1,6 @@
 """Propose a command, execute one, read what ran."""
+import dataclasses
+import time
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -7,8 +9,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ananta.agent.steps import Decider, Execution, Order, Proposed, Steps
 from ananta.domain.prompts import Earlier
+from ananta.domain.proposals import StoredProposal
 from ananta.domain.steps import Proposal, ToolCall
 from ananta.errors import AnantaError, InvalidInput
+from ananta.store import proposals
 from ananta.store.journal import Journal
 from ananta.web import payloads, server
 from ananta.web.access import AUTH, READ, Access, RateLimit
@@ -73,6 +77,51 @@ class ProposeAnswer(ProposalAnswer):
     decision: str | None = None
     reasons: list[str] = field(default_factory=list)
     model: str | None = None
+    id: str | None = None
+    digest: str | None = None
+    expires_at: float | None = None
+
+
+@dataclass
+class StoredAnswer:
+    """A proposal as it is kept. state: open, run, refused or expired; replaces: the one it is an edit of; run_id: of
+    its record in the log."""
+
+    id: str
+    digest: str
+    command: str
+    cwd: str
+    task_id: str | None
+    prompt: str
+    reason: str
+    decision: str
+    reasons: list[str]
+    model: str | None
+    created_at: float
+    expires_at: float
+    state: str
+    decided_by: str | None
+    decided_at: float | None
+    decide_reason: str | None
+    replaces: str | None
+    run_id: str | None
+
+
+@dataclass
+class WaitingQuery:
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+@dataclass
+class RejectRequest:
+    proposal_id: str
+    reason: Annotated[str, Meta(max_length=10_000)] = ""
+
+
+@dataclass
+class EditRequest:
+    proposal_id: str
+    command: Annotated[str, Meta(max_length=1_000_000)]
 
 
 @dataclass
@@ -84,6 +133,8 @@ class ExecuteRequest:
     retries: Annotated[int, Meta(ge=0, le=5)] = 0
     retry_delay: Annotated[int, Meta(ge=0, le=30, description="seconds")] = 1
     reason: Annotated[str, Meta(max_length=10_000)] | None = None
+    proposal_id: Annotated[str, Meta(max_length=100, description="run exactly this stored proposal")] | None = None
+    autonomous: Annotated[bool, Meta(description="nobody has looked at it: run it only if the policy allows it")] = False
 
 
 @dataclass
@@ -143,7 +194,12 @@ class StepRoutes:
         app.post("/step/propose", callback=self.propose, access=READ, body=ProposeRequest, gives=ProposeAnswer,
                  schema=True, fails=(422, 429, 502, 503))
         app.post("/step/execute", callback=self.execute, access=AUTH, body=ExecuteRequest, gives=ExecuteAnswer,
-                 fails=(403, 409, 503))
+                 fails=(403, 404, 409, 503), idempotent=True)
+        app.get("/proposals", callback=self.waiting, access=AUTH, query=WaitingQuery, gives=list[StoredAnswer])
+        app.get("/proposals/<proposal_id>", callback=self.find, access=AUTH, gives=StoredAnswer, fails=(404,))
+        app.post("/step/reject", callback=self.reject, access=AUTH, body=RejectRequest, gives=StoredAnswer,
+                 fails=(404, 409))
+        app.post("/step/edit", callback=self.edit, access=AUTH, body=EditRequest, gives=StoredAnswer, fails=(404, 409))
         app.post("/step/stop", callback=self.stop, access=AUTH, body=StopRequest, gives=StopAnswer)
         app.get("/logs", callback=self.logs, access=READ, query=LogsQuery, gives=list[LogRecord])
 
@@ -161,11 +217,28 @@ class StepRoutes:
         """Runs tool calls, then the command; a failing command is an answer with its exit code, not an error."""
         caller = server.caller()
         wanted = Execution(body.command, tool_calls(body.tool_calls or []), body.timeout, body.task_id, body.retries,
-                           body.retry_delay, body.reason)
-        done = self.steps.execute(wanted, Decider(caller.name, caller.admin, person=True))
+                           body.retry_delay, body.reason, body.proposal_id)
+        done = self.steps.execute(wanted, Decider(caller.name, caller.admin, person=not body.autonomous), begun=server.begun())
         hide = self.known
-        return ExecuteAnswer(hide(done.output), hide(done.stdout), hide(done.stderr), done.exit_code, body.task_id,
+        return ExecuteAnswer(hide(done.output), hide(done.stdout), hide(done.stderr), done.exit_code, done.task_id,
                              "completed" if done.exit_code == 0 else "failed", done.id, round(done.duration_s, 6))
+
+    def waiting(self, query: WaitingQuery) -> list[StoredAnswer]:
+        """Proposals that wait for a decision, oldest first."""
+        return [stored_answer(each) for each in proposals.waiting(query.limit, time.time())]
+
+    def find(self, proposal_id: str) -> StoredAnswer:
+        """One proposal, and what became of it."""
+        return stored_answer(proposals.find(proposal_id))
+
+    def reject(self, body: RejectRequest) -> StoredAnswer:
+        """Ends a proposal without running it; the reason is part of the next prompt of its task."""
+        return stored_answer(proposals.refuse(body.proposal_id, body.reason or "No reason was given.",
+                                              server.caller().name, time.time()))
+
+    def edit(self, body: EditRequest) -> StoredAnswer:
+        """Makes a new proposal with another command, which remembers the one it replaces; that one ends as refused."""
+        return stored_answer(self.steps.decisions.edit(body.proposal_id, body.command, server.caller().name))
 
     def stop(self, body: StopRequest) -> StopAnswer:
         """Ends the command that runs in a task's session, with everything it started; it is recorded as interrupted."""
@@ -198,7 +271,14 @@ def proposal_answer(proposed: Proposed) -> ProposeAnswer:
         comparisons=None if comparisons is None else {
             name: ComparisonAnswer(error=each.message) if isinstance(each, AnantaError) else ComparisonAnswer(**_fields(each))
             for name, each in comparisons.items()},
-        decision=verdict.decision if verdict else None, reasons=list(verdict.reasons) if verdict else [])
+        decision=verdict.decision if verdict else None, reasons=list(verdict.reasons) if verdict else [],
+        **({"id": proposed.stored.id, "digest": proposed.stored.digest, "expires_at": proposed.stored.expires_at}
+           if proposed.stored else {}))
+
+
+def stored_answer(stored: StoredProposal) -> StoredAnswer:
+    return StoredAnswer(**{each.name: list(getattr(stored, each.name)) if each.name == "reasons" else
+                           getattr(stored, each.name) for each in dataclasses.fields(StoredAnswer)})
 
 
 def _fields(proposal: Proposal) -> dict:
