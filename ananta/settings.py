@@ -117,7 +117,7 @@ def secret_names() -> list[str]:
     return [environment_name(field) for field in listed() if field.metadata["secret"]]
 
 
-def kind(field: dataclasses.Field) -> type:
+def kind(field: dataclasses.Field) -> typing.Any:
     """The type of the value; `X | None` is X."""
     plain = [each for each in typing.get_args(field.type) if each is not type(None)]
     return plain[0] if plain and typing.get_origin(field.type) is not tuple else field.type

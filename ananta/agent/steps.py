@@ -158,10 +158,11 @@ class Steps:
                 proposed = Proposed(proposal, None, model)
         proposal = proposed.proposal
         if proposal.command is not None:
-            proposed = replace(proposed, verdict=self.verdict(proposal.command, order.task_id))
+            verdict = self.verdict(proposal.command, order.task_id)
+            proposed = replace(proposed, verdict=verdict)
             if store:
                 proposed = replace(proposed, stored=self.decisions.keep(
-                    command=proposal.command, verdict=proposed.verdict, session=order.task_id or DEFAULT_SESSION,
+                    command=proposal.command, verdict=verdict, session=order.task_id or DEFAULT_SESSION,
                     task_id=order.task_id, prompt=order.prompt or "", reason=proposal.reason, model=proposed.model,
                     raw=proposal.raw))
         if store:
@@ -333,7 +334,7 @@ class Steps:
     def _attempts(self, wanted: Execution, session: Session, record: Record, on_output, stop) -> Outcome:
         timeout_s = wanted.timeout_s or self.configuration["command_timeout"]
         for attempt in range(wanted.retries + 1):
-            outcome = self.runner.run(wanted.command, session=session, run_id=record.id, timeout_s=timeout_s,
+            outcome = self.runner.run(wanted.command or "", session=session, run_id=record.id, timeout_s=timeout_s,
                                       on_output=on_output, stop=stop, contained=record.contained is True)
             if outcome.exit_code == 0 or outcome.ended == "interrupted" or attempt == wanted.retries:
                 break

@@ -1,4 +1,5 @@
 """The product without a browser: a sentence in, a proposal out, a person decides, the outcome goes on as context."""
+import importlib
 import json
 import signal
 import sys
@@ -7,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ananta.agent.steps import Decider, Execution, Order, Steps
 from ananta.agent.watch import ModelWatch
@@ -214,11 +215,10 @@ class Conversation:
 
     def _edited(self, command: str) -> str:
         try:
-            import readline
-
-            readline.set_startup_hook(lambda: readline.insert_text(command))
+            readline: Any = importlib.import_module("readline")  # not on Windows
         except ImportError:
             return self._question("command > ") or command
+        readline.set_startup_hook(lambda: readline.insert_text(command))
         try:
             return self._question("command > ") or command
         finally:

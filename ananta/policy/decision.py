@@ -6,27 +6,12 @@ from dataclasses import dataclass
 from ananta.domain.steps import ALLOW, ASK, DENY, STRICTNESS, Part, Verdict
 from ananta.errors import InvalidInput
 from ananta.policy import rules as rule_files
+from ananta.policy.context import Context
 from ananta.policy.rules import Blacklist, RuleSet
 
 SHOWN_CHARS = 200
 MAX_PARTS = 200
 MAX_REASONS = 20
-
-
-@dataclass(frozen=True)
-class Context:
-    """Where a command would run, and what belongs to the program itself.
-
-    program: its names and paths; pid: its process, None if unknown."""
-
-    cwd: str = "/"
-    home: str = "/root"
-    data_dir: str = ""
-    secrets_dir: str = ""
-    program: tuple[str, ...] = ()
-    pid: int | None = None
-    is_root: bool = False
-    platform: str = "posix"
 
 
 @dataclass(frozen=True)
@@ -100,7 +85,8 @@ def replay(commands: Iterable[tuple[str, str] | str], before: RuleSet | None, af
                for (text, kind), (old, new) in known.items() if old.decision != new.decision]
     # What becomes looser is riskier than what becomes stricter; what was denied before is the riskiest.
     changes.sort(key=lambda c: (STRICTNESS[c.after] - STRICTNESS[c.before], -STRICTNESS[c.before], c.command))
-    return Report(*counts, tuple(changes))  # type: ignore[arg-type]
+    total, asked_before, asked_after, denied_before, denied_after = counts
+    return Report(total, asked_before, asked_after, denied_before, denied_after, tuple(changes))
 
 
 def _verdict(parts: list[Part]) -> Verdict:

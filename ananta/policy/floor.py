@@ -3,6 +3,7 @@ import re
 from dataclasses import dataclass, field
 
 from ananta.policy import cmdlets, dos, paths
+from ananta.policy.context import Context
 from ananta.policy.unix import program_name
 from ananta.policy.words import UNKNOWN, Command, Word, names
 
@@ -23,7 +24,7 @@ NARROW = names("-name -iname -path -ipath -regex -iregex -mtime -mmin -ctime -cm
 class Surroundings:
     """What the floor knows about a whole line: where it may be, and what it mentions."""
 
-    context: object
+    context: Context
     windows: bool
     cwds: list[str]
     mentions_program: bool = False

@@ -5,8 +5,8 @@ import warnings
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     try:
-        from re import _constants as codes
-        from re import _parser as parser
+        from re import _constants as codes  # type: ignore[attr-defined]
+        from re import _parser as parser  # type: ignore[attr-defined]
     except ImportError:  # Python 3.10
         import sre_constants as codes  # type: ignore[no-redef]
         import sre_parse as parser  # type: ignore[no-redef]
@@ -58,7 +58,7 @@ def _explodes(tree: object, *, repeated: bool) -> bool:
 
 
 def _distinct(branches: list) -> bool:
-    firsts = [branch[0] if len(branch) else None for branch in branches]
-    if not all(first is not None and first[0] is codes.LITERAL for first in firsts):
+    firsts = [branch[0] for branch in branches if len(branch)]
+    if len(firsts) < len(branches) or not all(first[0] is codes.LITERAL for first in firsts):
         return False
     return len({chr(first[1]).lower() for first in firsts}) == len(firsts)

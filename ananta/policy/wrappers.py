@@ -121,8 +121,8 @@ def _prefix(name: str, command: Command) -> Opened:
         if name == "command" and re.fullmatch(r"-[vV]+", text):
             return Opened(used=len(words))
         if name == "env" and (text.startswith(("-S", "--split-string")) or re.match(r"-\w*S", text)):
-            rest = text.partition("S")[2] if not text.startswith("--") else text.partition("=")[2]
-            return Opened(texts=[(" ".join([rest, *(w.guess for w in words[position + 1:])]), "bash")], own=("unclear", "splits a text into a command"))
+            first = text.partition("S")[2] if not text.startswith("--") else text.partition("=")[2]
+            return Opened(texts=[(" ".join([first, *(w.guess for w in words[position + 1:])]), "bash")], own=("unclear", "splits a text into a command"))
         if name == "sudo" and re.match(r"-[a-zA-Z]*[els]|--edit|--list|--validate|--login|--shell", text) and position == len(words) - 1:
             return Opened(own=OWN["sudo"], used=len(words))
         if name == "xargs" and text in ("-a", "--arg-file"):
@@ -169,6 +169,13 @@ def _joined(words: list[Word], shell: str) -> Opened:
     return Opened(texts=[(" ".join(w.guess for w in words), shell)], own=own)
 
 
+def _with_arguments(words: list[Word]) -> str:
+    """The text of `sh -c text name arguments…` with $1, $2, … and $@ filled in; words[0] is the text."""
+    given = [word.guess for word in words[2:]]
+    one = re.sub(r'"?\$\{?([1-9])\}?"?', lambda found: "".join(given[int(found[1]) - 1:int(found[1])]), words[0].guess)
+    return re.sub(r'"?\$\{?[@*]\}?"?', lambda found: " ".join(given), one)
+
+
 def _shell(name: str, command: Command) -> Opened | None:
     """`sh -c text`, `sh < script`, `… | sh`, `sh file`."""
     words, position = command.words, 1
@@ -186,8 +193,7 @@ def _shell(name: str, command: Command) -> Opened | None:
             opened = Opened(texts=[(following[0].guess, "bash")], own=own)
             if len(following) > 1 and re.search(r"\$(?:[@*1-9]|\{[@*1-9])", following[0].text):
                 opened.own = ("unclear", "runs a text with arguments of its own")
-                filled = re.sub(r"\"?\$\{?([1-9])\}?\"?", lambda m, given=following: given[1 + int(m.group(1))].guess if 1 + int(m.group(1)) < len(given) else "", following[0].guess)
-                filled = re.sub(r"\"?\$\{?[@*]\}?\"?", lambda m, given=following: " ".join(w.guess for w in given[2:]), filled)
+                filled = _with_arguments(following)
                 opened.texts.append((filled, "bash"))
             return opened
         position += 2 if text in ("-o", "-O", "+O", "--rcfile", "--init-file") else 1

@@ -43,8 +43,8 @@ def _histogram(name: str, meaning: str, labels: list[str], histogram: Histogram)
     from prometheus_client.core import HistogramMetricFamily
 
     family = HistogramMetricFamily(name, meaning, labels=labels)
-    for values, (counts, total) in list(histogram.series.items()) or ([((), ([0] * (len(BUCKETS_S) + 1), 0.0))]
-                                                                     if not labels else []):
+    empty: list = [] if labels else [((), ([0] * (len(BUCKETS_S) + 1), 0.0))]
+    for values, (counts, total) in list(histogram.series.items()) or empty:
         running, buckets = 0, []
         for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], counts, strict=True):
             running += count

@@ -9,7 +9,7 @@ from bottle import Bottle
 from ananta import __version__
 from ananta.web.access import ADMIN, AUTH, OPEN, READ, USER
 
-SECURITY = {OPEN: [], READ: [{}, {"token": []}], AUTH: [{"token": []}, {"queryToken": []}],
+SECURITY: dict[str, list[dict]] = {OPEN: [], READ: [{}, {"token": []}], AUTH: [{"token": []}, {"queryToken": []}],
             ADMIN: [{"token": []}, {"queryToken": []}], USER: [{"token": []}]}
 WHO = {OPEN: "Anybody.", READ: "Callers with a token; without one as far as ANONYMOUS_READS allows.",
        AUTH: "Callers with a token.", ADMIN: "Administrators.", USER: "Signed-in users."}

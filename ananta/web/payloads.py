@@ -51,7 +51,7 @@ def convert(fields: dict, wanted: type[T], *, schema: bool = False) -> T:
 def query(text_fields: dict[str, str], wanted: type[T]) -> T:
     """Returns the query string's fields as `wanted`; whole numbers are read strictly. Raises InvalidInput."""
     fields: dict[str, object] = {}
-    numbers = {field.name for field in msgspec.inspect.type_info(wanted).fields
+    numbers = {field.name for field in msgspec.inspect.type_info(wanted).fields  # type: ignore[attr-defined]
                if any(isinstance(each, msgspec.inspect.IntType)
                       for each in getattr(field.type, "types", (field.type,)))}
     for name, text in text_fields.items():

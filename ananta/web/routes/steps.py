@@ -1,8 +1,9 @@
 """Propose a command, execute one, read what ran."""
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from bottle import Bottle, request
 from msgspec import UNSET, Meta, UnsetType
@@ -185,7 +186,7 @@ class LogRecord:
 class StepRoutes:
     """Propose a command, execute one, read what ran."""
 
-    def __init__(self, steps: Steps, journal: Journal, access: Access, *, known: object):
+    def __init__(self, steps: Steps, journal: Journal, access: Access, *, known: Callable[[str], str]):
         self.steps, self.journal, self.access = steps, journal, access
         self.anonymous_proposals = RateLimit(10, 60)
         self.known = known
@@ -253,7 +254,8 @@ def tool_calls(items: list[dict]) -> tuple[ToolCall, ...]:
     """Returns the calls. Raises InvalidInput for an item without a name."""
     calls = []
     for number, item in enumerate(items):
-        function = item.get("function") if isinstance(item.get("function"), dict) else item
+        nested = item.get("function")
+        function = nested if isinstance(nested, dict) else item
         name, args = function.get("name"), function.get("args", function.get("arguments", {}))
         if isinstance(args, str):
             args = payloads.value(args.encode())
@@ -265,23 +267,23 @@ def tool_calls(items: list[dict]) -> tuple[ToolCall, ...]:
 
 
 def proposal_answer(proposed: Proposed) -> ProposeAnswer:
-    verdict, comparisons = proposed.verdict, proposed.comparisons
+    verdict, comparisons, stored = proposed.verdict, proposed.comparisons, proposed.stored
     return ProposeAnswer(
         **_fields(proposed.proposal), model=proposed.model,
         comparisons=None if comparisons is None else {
             name: ComparisonAnswer(error=each.message) if isinstance(each, AnantaError) else ComparisonAnswer(**_fields(each))
             for name, each in comparisons.items()},
         decision=verdict.decision if verdict else None, reasons=list(verdict.reasons) if verdict else [],
-        **({"id": proposed.stored.id, "digest": proposed.stored.digest, "expires_at": proposed.stored.expires_at}
-           if proposed.stored else {}))
+        id=stored.id if stored else None, digest=stored.digest if stored else None,
+        expires_at=stored.expires_at if stored else None)
 
 
 def stored_answer(stored: StoredProposal) -> StoredAnswer:
-    return StoredAnswer(**{each.name: list(getattr(stored, each.name)) if each.name == "reasons" else
-                           getattr(stored, each.name) for each in dataclasses.fields(StoredAnswer)})
+    values: dict[str, Any] = {each.name: getattr(stored, each.name) for each in dataclasses.fields(StoredAnswer)}
+    return StoredAnswer(**{**values, "reasons": list(stored.reasons)})
 
 
-def _fields(proposal: Proposal) -> dict:
+def _fields(proposal: Proposal) -> dict[str, Any]:
     calls = proposal.tool_calls
     return {"reason": proposal.reason, "command": proposal.command, "raw": proposal.raw,
             "tool_calls": [ToolCallItem(each.name, each.args) for each in calls] if calls else None}

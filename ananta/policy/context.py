@@ -1,0 +1,18 @@
+"""Where a command would run, as the policy sees it."""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a command would run, and what belongs to the program itself.
+
+    program: its names and paths; pid: its process, None if unknown."""
+
+    cwd: str = "/"
+    home: str = "/root"
+    data_dir: str = ""
+    secrets_dir: str = ""
+    program: tuple[str, ...] = ()
+    pid: int | None = None
+    is_root: bool = False
+    platform: str = "posix"
