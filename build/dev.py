@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-SENTENCE = "Show how much disk space is free."
+SENTENCE = "Show the free disk space."
 
 
 def main() -> int:

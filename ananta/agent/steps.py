@@ -314,10 +314,10 @@ class Steps:
     def _refuse(self, record: Record, verdict: Verdict, decider: Decider) -> None:
         if verdict.decision == DENY:
             self.journal.finished(replace(record, state=DENIED, decided_by="policy",
-                                          output="[denied: " + " ".join(verdict.reasons) + "]"))
-            raise CommandDenied("This command is denied: " + " ".join(verdict.reasons), reasons=list(verdict.reasons))
+                                          output="[denied: " + "; ".join(verdict.reasons) + "]"))
+            raise CommandDenied("This command is denied: " + "; ".join(verdict.reasons), reasons=list(verdict.reasons))
         if verdict.decision == ASK and not decider.person:
-            raise ApprovalRequired("This command needs a person's decision: " + " ".join(verdict.reasons),
+            raise ApprovalRequired("This command needs a person's decision: " + "; ".join(verdict.reasons),
                                    command=record.command, reasons=list(verdict.reasons))
 
     def _finish(self, record: Record, start: float) -> None:

@@ -184,14 +184,14 @@ class Conversation:
             self.say("command   none: the model gave no command", error=True)
             return
         self.say(f"command   {_visible(suggestion.command)}", error=True)
-        self.say(f"policy    {suggestion.decision}: {' '.join(suggestion.reasons)}   ({suggestion.model})", error=True)
+        self.say(f"policy    {suggestion.decision}: {'; '.join(suggestion.reasons)}   ({suggestion.model})", error=True)
 
     def _decide(self, suggestion: Suggestion) -> tuple[str, str, Suggestion]:
         if self.yes:
             if suggestion.decision == ALLOW:
                 return RUN, "", suggestion
             self.say(f"not run   --yes runs only what the policy allows; this is {suggestion.decision}: "
-                     f"{' '.join(suggestion.reasons)}", error=True)
+                     f"{'; '.join(suggestion.reasons)}", error=True)
             if self.as_json:
                 self.say(json.dumps(asdict(suggestion), ensure_ascii=False))
             return NO, "", suggestion
