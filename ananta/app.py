@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ananta import __version__, diagnostics
 from ananta import settings as settings_module
@@ -22,7 +23,6 @@ from ananta.agent.tools import Tools
 from ananta.agent.watch import ModelWatch
 from ananta.domain.redaction import Redactor
 from ananta.domain.steps import STRICTNESS, Verdict
-from ananta.llm.catalog import LanguageModels
 from ananta.settings import Settings
 from ananta.shell import containment
 from ananta.shell.runner import Runner
@@ -31,6 +31,9 @@ from ananta.store.configuration import ConfigFile
 from ananta.store.journal import Journal
 from ananta.store.llm_log import LLMLog
 from ananta.store.secrets import Secrets, effective_token
+
+if TYPE_CHECKING:
+    from ananta.llm.catalog import LanguageModels
 
 log = logging.getLogger(__name__)
 STOP_COMMANDS_S = 5.0
@@ -73,10 +76,9 @@ class Agent:
         self.runner = Runner(shell_path=settings.shell_path, home=(settings.work_dir or Path.cwd()).resolve(),
                              environment=os.environ, secret_names=settings_module.secret_names())
         self.unknown = self.journal.open(on_unknown=self._end_leftovers)
-        self.models = LanguageModels(
-            retries=settings.retry_count, backoff=settings.retry_backoff,
-            max_context_tokens=settings.lmstudio_max_context_tokens, mock_answers=mock_answers,
-            history_path=self.data_dir / "llm_model_history.json", locate_local=True)
+        self._mock_answers = mock_answers
+        self._models: "LanguageModels | None" = None
+        self._making_models = threading.Lock()
         self.meter = Meter()
         self.command_lane = Lane("running commands", settings.max_commands, retry_after_s=2)
         self.model_lane = Lane("model calls", settings.max_model_calls, retry_after_s=5)
@@ -95,6 +97,19 @@ class Agent:
         self.configuration.listeners.append(self._configuration_changed)
         self.journal.start()
 
+    def models(self) -> "LanguageModels":
+        """Returns the language models, made at the first call: a start needs none."""
+        from ananta.llm.catalog import LanguageModels
+
+        settings = self.settings
+        with self._making_models:
+            if self._models is None:
+                self._models = LanguageModels(
+                    retries=settings.retry_count, backoff=settings.retry_backoff,
+                    max_context_tokens=settings.lmstudio_max_context_tokens, mock_answers=self._mock_answers,
+                    history_path=self.data_dir / "llm_model_history.json", locate_local=True)
+            return self._models
+
     def close(self) -> None:
         """Stops taking work, lets runs finish for a moment, ends and records the rest, and closes everything."""
         self.steps.stopping.set()
@@ -107,7 +122,8 @@ class Agent:
         while self.command_lane.busy and time.monotonic() < until:
             time.sleep(0.02)  # the threads of the interrupted commands write their records
         self.runner.close()
-        self.models.close()
+        if self._models is not None:
+            self._models.close()
         self.journal.close()
         database.close()
         self.claim.release()

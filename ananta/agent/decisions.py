@@ -23,23 +23,31 @@ class Decisions:
     def open(self, journal: Journal) -> None:
         """Takes back what was claimed just before a crash and did not get as far as being recorded as started, ends
         what nobody answered, and forgets what is old."""
-        claimed = dict(database.rows("SELECT run_id, id FROM proposals WHERE state = 'run' AND run_id IS NOT NULL "
-                                     "ORDER BY decided_at DESC LIMIT ?", LOOK_BACK))
-        recorded = {row[0] for row in database.rows("SELECT run_id FROM journal WHERE run_id IS NOT NULL "
-                                                    "ORDER BY seq DESC LIMIT ?", 2 * LOOK_BACK)} if claimed else set()
-        missing = claimed.keys() - recorded
-        if missing:
-            import msgspec
-
-            missing -= {msgspec.json.decode(line).get("id") for line in journal.last(LOOK_BACK)}
-        newest = max((row[0] for row in database.rows("SELECT max(decided_at) FROM proposals")), default=None)
-        for run_id in missing:
-            found = proposals.find(claimed[run_id])
-            # Older ones have left the part of the log that was looked at; only the last moments are in doubt.
-            if newest is not None and found.decided_at is not None and newest - found.decided_at < 60:
-                proposals.release(found.id, run_id)
+        for run_id, proposal_id in self._never_begun(journal).items():
+            proposals.release(proposal_id, run_id)
         proposals.expire(self.now())
         proposals.prune(self.now())
+
+    @staticmethod
+    def _never_begun(journal: Journal) -> dict[str, str]:
+        """Returns the runs that proposals were claimed for and that did not begin, with those proposals."""
+        claimed = {run_id: (proposal_id, decided_at) for run_id, proposal_id, decided_at in database.rows(
+            "SELECT run_id, id, decided_at FROM proposals WHERE state = 'run' AND run_id IS NOT NULL "
+            "ORDER BY decided_at DESC LIMIT ?", LOOK_BACK)}
+        missing = claimed.keys() - {row[0] for row in database.rows(
+            "SELECT run_id FROM journal WHERE run_id IS NOT NULL ORDER BY seq DESC LIMIT ?", 2 * LOOK_BACK)}
+        if not missing:
+            return {}
+        import msgspec
+
+        last = [msgspec.json.decode(line) for line in journal.last(LOOK_BACK)]
+        missing -= {each.get("id") for each in last}
+        if len(last) == LOOK_BACK:
+            # Between a claim and the begin of its run lie milliseconds. So much has run since that the rest did begin.
+            times = [each["timestamp"] for each in last if isinstance(each.get("timestamp"), (int, float))]
+            missing = {each for each in missing if claimed[each][1] >= min(times, default=0.0)}
+        # Clocks are set, and what has run must not be open again: before that, the whole index is asked.
+        return {each: claimed[each][0] for each in missing - (journal.knows(missing) if missing else set())}
 
     def keep(self, *, command: str, verdict: Verdict, session: str, task_id: str | None, prompt: str, reason: str,
              model: str | None, raw: str, replaces: str | None = None) -> StoredProposal:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ananta.agent.configuration import LiveConfiguration
@@ -43,12 +44,13 @@ from ananta.errors import (
     NotAllowed,
     ShuttingDown,
 )
-from ananta.llm.catalog import LanguageModels
-from ananta.llm.provider import Target
 from ananta.shell.runner import Runner, Session
 from ananta.store import proposals
 from ananta.store.journal import Journal
 from ananta.store.llm_log import LLMLog
+
+if TYPE_CHECKING:
+    from ananta.llm.catalog import LanguageModels
 
 log = logging.getLogger(__name__)
 PROPOSE_BUDGET_S = 55.0
@@ -125,9 +127,11 @@ class Executed:
 
 
 class Steps:
-    """Proposes and executes within the lanes, under the policy, with a record of everything that ran."""
+    """Proposes and executes within the lanes, under the policy, with a record of everything that ran.
 
-    def __init__(self, *, agent_name: str, models: LanguageModels, runner: Runner, journal: Journal, llm_log: LLMLog,
+    models: gives the language models; called when the first one is needed, since a start needs none."""
+
+    def __init__(self, *, agent_name: str, models: Callable[[], "LanguageModels"], runner: Runner, journal: Journal, llm_log: LLMLog,
                  configuration: LiveConfiguration, decide: Callable[..., Verdict], decisions: Decisions, tools: Tools,
                  meter: Meter, model_lane: Lane, command_lane: Lane, containment: bool,
                  now: Callable[[], float] = time.time):
@@ -190,13 +194,15 @@ class Steps:
     def complete(self, setting: ModelSetting, messages: Sequence[prompts.Message], *, budget_s: float, schema=None,
                  temperature: float = 0.2, max_tokens: int = 1024):
         """One counted model call. Returns the target that was asked and its Reply; raises LLMFailed, BreakerOpen."""
+        from ananta.llm.provider import Target
+
         start = time.monotonic()
         target = Target(setting.provider, setting.model, setting.url, setting.key, setting.mode)
         try:
-            found = self.models.locate(target, explicit=setting.explicit, timeout_s=min(2.0, max(budget_s, 0.1))).target
+            found = self.models().locate(target, explicit=setting.explicit, timeout_s=min(2.0, max(budget_s, 0.1))).target
             target = found if found.provider == target.provider or not setting.named else target
             left = budget_s - (time.monotonic() - start)
-            return target, self.models.complete(target, messages, schema=schema, budget_s=max(left, 0.1),
+            return target, self.models().complete(target, messages, schema=schema, budget_s=max(left, 0.1),
                                                 max_tokens=max_tokens, temperature=temperature, stop=self.stopping)
         finally:
             self.meter.llm_call(time.monotonic() - start, urlsplit(target.url).netloc or target.provider)

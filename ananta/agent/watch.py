@@ -3,20 +3,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ananta.agent.configuration import LiveConfiguration
 from ananta.errors import AnantaError
-from ananta.llm.catalog import LanguageModels
-from ananta.llm.provider import Target
+
+if TYPE_CHECKING:
+    from ananta.llm.catalog import LanguageModels
 
 log = logging.getLogger(__name__)
-EVERY_S, SLOW_S, LIMIT_S = 300.0, 2.0, 3.0
+EVERY_S, SLOW_S, LIMIT_S, FIRST_S = 300.0, 2.0, 3.0, 0.3
 
 
 class ModelWatch:
     """`report()` is a sentence about the model in use; changes are logged."""
 
-    def __init__(self, models: LanguageModels, configuration: LiveConfiguration, *, enabled: bool):
+    def __init__(self, models: Callable[[], "LanguageModels"], configuration: LiveConfiguration, *, enabled: bool):
         self.models, self.configuration, self.enabled = models, configuration, enabled
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -33,12 +35,14 @@ class ModelWatch:
 
     def report(self) -> tuple[bool, str, float]:
         """Returns whether a model can be used, which or the cure, and the seconds it took to find out."""
-        setting = self.configuration.model()
+        from ananta.llm.provider import Target
+
+        setting, models = self.configuration.model(), self.models()
         start = time.monotonic()
         target = Target(setting.provider, setting.model, setting.url, setting.key, setting.mode)
         try:
-            found = self.models.locate(target, explicit=setting.explicit, timeout_s=LIMIT_S)
-            probe = self.models.probe(found.target, timeout_s=LIMIT_S)
+            found = models.locate(target, explicit=setting.explicit, timeout_s=LIMIT_S)
+            probe = models.probe(found.target, timeout_s=LIMIT_S)
         except AnantaError as error:
             return False, error.message, time.monotonic() - start
         name = setting.model if setting.model != "auto" else next(iter(probe.models), "auto")
@@ -48,6 +52,9 @@ class ModelWatch:
         return True, f"{found.target.provider}: {name} {where}", time.monotonic() - start
 
     def _run(self, tell: Callable[[str], None]) -> None:
+        # The first requests come first.
+        if self._stop.wait(FIRST_S):
+            return
         good, text, _ = self.report()
         if not self._stop.is_set():
             tell(text)

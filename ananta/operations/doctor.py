@@ -174,7 +174,7 @@ def _model(settings: Settings) -> Iterator[tuple[bool, str]]:
     models = LanguageModels(retries=0, backoff=1.0, max_context_tokens=settings.lmstudio_max_context_tokens,
                             history_path=None, locate_local=True)
     try:
-        good, text, seconds = ModelWatch(models, configuration, enabled=False).report()
+        good, text, seconds = ModelWatch(lambda: models, configuration, enabled=False).report()
         yield good, f"{text} ({seconds:.1f} s)" if good else text
     finally:
         models.close()

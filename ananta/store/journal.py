@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +141,14 @@ class Journal:
     def count(self) -> int:
         """Returns how many records are indexed."""
         return database.rows("SELECT coalesce(sum(records), 0) FROM journal_position")[0][0]
+
+    def knows(self, run_ids: Collection[str]) -> set[str]:
+        """Returns which of these runs are indexed, or wait to be written. Looks at the whole table."""
+        with self._lock:
+            waiting = {each.id for each in self._pending}
+        found = database.rows("SELECT run_id FROM journal WHERE run_id IN (SELECT value FROM json_each(?))",
+                              msgspec.json.encode(list(run_ids)).decode())
+        return {run_id for (run_id,) in found} | waiting.intersection(run_ids)
 
     def importing(self) -> bool:
         """Whether there is much in the files that is not indexed yet."""

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ananta.agent.steps import Decider, Execution, Order, Proposed, Steps
 from ananta.domain.prompts import Earlier
-from ananta.domain.proposals import StoredProposal
+from ananta.domain.proposals import EXPIRED, OPEN, StoredProposal
 from ananta.domain.steps import Proposal, ToolCall
 from ananta.errors import AnantaError, InvalidInput
 from ananta.store import proposals
@@ -280,6 +280,8 @@ def proposal_answer(proposed: Proposed) -> ProposeAnswer:
 
 def stored_answer(stored: StoredProposal) -> StoredAnswer:
     values: dict[str, Any] = {each.name: getattr(stored, each.name) for each in dataclasses.fields(StoredAnswer)}
+    if stored.state == OPEN and not stored.waits(time.time()):
+        values["state"] = EXPIRED  # the store writes that at the next start
     return StoredAnswer(**{**values, "reasons": list(stored.reasons)})
 
 
