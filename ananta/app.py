@@ -77,7 +77,7 @@ class Agent:
                              environment=os.environ, secret_names=settings_module.secret_names())
         self.unknown = self.journal.open(on_unknown=self._end_leftovers)
         self._mock_answers = mock_answers
-        self._models: "LanguageModels | None" = None
+        self._models: LanguageModels | None = None
         self._making_models = threading.Lock()
         self.meter = Meter()
         self.command_lane = Lane("running commands", settings.max_commands, retry_after_s=2)

@@ -330,12 +330,12 @@ class Steps:
         self.journal.finished(replace(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6)))
 
     def _verdict(self, wanted: Execution, decider: Decider, cwd: str, shown: StoredProposal | None) -> Verdict | None:
-        if shown is not None:
-            return self.decisions.check(shown, cwd)
-        if not wanted.command:
-            return None
+        verdict = self.decisions.check(shown, cwd) if shown is not None else None
         # What nobody looks at and nothing holds back may only read, whatever rules allow beyond that.
-        return self.decide_command(wanted.command, cwd, built_in_only=not decider.person and not self.containment)
+        built_in_only = not decider.person and not self.containment
+        if wanted.command and (verdict is None or built_in_only):
+            verdict = self.decide_command(wanted.command, cwd, built_in_only=built_in_only)
+        return verdict
 
     def _attempts(self, wanted: Execution, session: Session, record: Record, on_output, stop) -> Outcome:
         timeout_s = wanted.timeout_s or self.configuration["command_timeout"]

@@ -1,7 +1,7 @@
 """The command line as a client of the server that runs on the same data directory."""
 import time
 
-from ananta.errors import AnantaError, CommandDenied, LLMFailed, NotAuthenticated, Unavailable
+from ananta.errors import AnantaError, ApprovalRequired, CommandDenied, LLMFailed, NotAuthenticated, Unavailable
 from ananta.settings import Settings
 from ananta.store import directory
 from ananta.store.secrets import Secrets, effective_token
@@ -46,8 +46,9 @@ class Client:
         message = content.get("message", str(answer.status_code))
         if answer.status_code == 401:
             raise NotAuthenticated(message + " " + CURE[0].upper() + CURE[1:] + ".")
+        codes = {"command_denied": CommandDenied, "approval_required": ApprovalRequired}
         kinds = {502: LLMFailed, 503: Unavailable}
-        kind = CommandDenied if content.get("code") == "command_denied" else kinds.get(answer.status_code, AnantaError)
+        kind = codes.get(content.get("code")) or kinds.get(answer.status_code, AnantaError)
         raise kind(message, code=content.get("code"))
 
     def close(self) -> None:

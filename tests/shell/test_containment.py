@@ -103,7 +103,7 @@ def test_many_at_once_are_contained_in_the_working_directory(contained, workspac
     for number in range(8):
         (workspace / str(number)).mkdir()
         contained.run(f"cd {workspace / str(number)}", session=str(number), contained=False)
-    runs = [contained.background(f"echo x >own; echo x >../../outside/theirs; true", session=str(number)) for number in range(8)]
+    runs = [contained.background("echo x >own; echo x >../../outside/theirs; true", session=str(number)) for number in range(8)]
     for thread, _ in runs:
         thread.join(GUARD_S)
     assert all(outcomes[0].exit_code == 0 for _, outcomes in runs)

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from ananta.errors import CannotStart
+from ananta.store.journal import unfinished
 
 PROGRAM = """
 import os, sys
@@ -47,9 +48,20 @@ def test_a_run_that_was_going_on_becomes_unknown_once(data, journals):
     assert len(stored) == 1 and stored[0]["state"] == "unknown" and stored[0]["exit_code"] == -1
     assert stored[0]["command"] == "sleep 9" and stored[0]["cwd"] == "/tmp" and stored[0]["step"] == 1
     assert "not known whether it finished" in stored[0]["output"] and "not repeated" in stored[0]["output"]
-    assert (data / "started.jsonl").read_bytes() == b""
+    assert unfinished(data) == 0
     first.close()
     assert journals().lost == [] and len(records(data)) == 1
+
+
+def test_a_run_that_became_unknown_is_over_also_when_that_start_was_killed_too(data, journals):
+    for code in ("journal.started(run(1)); journal.started(run(2)); journal.finished(run(2)); say('on')", "say('on')"):
+        process = python(data, code + "; import time; time.sleep(60)")
+        assert process.stdout.readline() == "on\n"
+        process.kill()
+        process.communicate()
+    assert unfinished(data) == 0 and [(each["id"], each["state"]) for each in records(data)] == [
+        ("run-2", "finished"), ("run-1", "unknown")]
+    assert journals().lost == [] and len(records(data)) == 2
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.003, 0.01, 0.03, 0.1])
@@ -80,7 +92,11 @@ def test_a_result_written_before_the_intent_was_cleared_is_not_unknown(data, jou
     journal.finished(record(1))
     journal.close()
     (data / "started.jsonl").write_bytes(intent)
-    assert journals().lost == [] and (data / "started.jsonl").read_bytes() == b""
+    assert unfinished(data) == 0
+    again = journals()
+    assert again.lost == [] and [each["state"] for each in records(data)] == ["finished"]
+    again.close()
+    assert (data / "started.jsonl").read_bytes() == b""
 
 
 def test_torn_ends_are_cut_and_kept(data, journals, record):

@@ -7,6 +7,7 @@ import pytest
 
 from ananta.domain.steps import ToolCall
 from ananta.store import database
+from ananta.store.intents import EMPTY_BYTES
 from ananta.store.journal import Journal, tail, unfinished
 
 
@@ -27,7 +28,7 @@ def test_a_finished_run_is_one_line_with_the_fields_of_the_contract(journal, rec
                           "exit_code", "returncode", "task_id", "duration", "id", "state", "decision", "cwd", "prev", "hash"]
     assert line["exit_code"] == line["returncode"] == 3 and line["direction"] == "exec" and line["step"] == 1
     assert line["tool_calls"] == [{"name": "ls", "args": {"path": "."}}]
-    assert (data / "started.jsonl").read_bytes() == b""
+    assert unfinished(data) == 0
     assert served(journal) == [line]
 
 
@@ -208,7 +209,45 @@ def test_many_threads_append_whole_lines_in_one_chain(journals, record, data):
     for task in ("T-0", "T-1"):
         assert sorted(each["step"] for each in stored if each["task_id"] == task) == list(range(1, 1 + sum(
             each["task_id"] == task for each in stored)))
-    assert (data / "started.jsonl").read_bytes() == b""
+    assert unfinished(data) == 0 and journals().lost == []
+
+
+def test_unfinished_counts_what_began_and_has_no_record_and_changes_nothing(journal, record, data, foreign):
+    for number in range(5):
+        journal.started(record(number, task_id="T"))
+    journal.finished(record(1))
+    journal.finished(record(3))
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    assert unfinished(data) == 3
+    assert before == {path.name: path.read_bytes() for path in data.iterdir()}
+    # What cannot be read is no run, and a run begun twice is one.
+    twice = (data / "started.jsonl").read_bytes().splitlines(keepends=True)[0]
+    foreign(data / "started.jsonl", b"not json\n", b"[1]\n", b'{"id": 7}\n', twice, b'{"id": "torn')
+    assert unfinished(data) == 3
+    for number in (0, 2, 4):
+        journal.finished(record(number))
+    assert unfinished(data) == 0
+    assert unfinished(data / "nothing") == 0 and not (data / "nothing").exists()
+
+
+def test_unfinished_finds_records_in_files_that_are_full(journals, record, data):
+    journal = journals(rotate_bytes=2000)
+    journal.started(record("waits"))
+    journal.started(record("early"))
+    journal.finished(record("early"))
+    for number in range(30):
+        journal.started(record(number))
+        journal.finished(record(number))
+    assert (data / "terminal_log.000002.jsonl").exists() and unfinished(data) == 1
+
+
+def test_what_was_begun_is_forgotten_once_it_is_much_and_nothing_runs(journal, record, data):
+    journal.started(record("first", command="c" * EMPTY_BYTES))
+    journal.started(record("second"))
+    journal.finished(record("first"))
+    assert (data / "started.jsonl").stat().st_size > EMPTY_BYTES and unfinished(data) == 1
+    journal.finished(record("second"))
+    assert (data / "started.jsonl").read_bytes() == b"" and unfinished(data) == 0
 
 
 def test_intents_are_compacted_while_something_runs(journal, record, data):
