@@ -15,6 +15,7 @@ from ananta.errors import AnantaError
 from ananta.llm.catalog import LanguageModels
 from ananta.operations.client import agent_token
 from ananta.settings import Settings, is_loopback
+from ananta.shell import containment
 from ananta.shell.runner import Runner
 from ananta.store import directory, journal
 from ananta.store.configuration import ConfigFile
@@ -41,7 +42,7 @@ def examine(load: Callable[[], Settings]) -> list[Finding]:
         return [Finding("settings", False, error.message)]
     findings = [Finding("settings", True, _given(settings))]
     for subject, look in (("data", _data), ("configuration", _configuration), ("disk", _disk), ("token", _token),
-                          ("port", _port), ("shell", _shell), ("record", _record), ("clock", _clock), ("model", _model)):
+                          ("port", _port), ("shell", _shell), ("containment", _containment), ("record", _record), ("clock", _clock), ("model", _model)):
         try:
             findings += [Finding(subject, *each) for each in look(settings)]
         except AnantaError as error:
@@ -147,6 +148,16 @@ def _shell(settings: Settings) -> Iterator[tuple[bool, str]]:
         yield True, f"{runner.shell_path} in {home}"
     finally:
         runner.close()
+
+
+def _containment(settings: Settings) -> Iterator[tuple[bool, str]]:
+    version = containment.available()
+    if settings.containment == "off":
+        yield True, "off: commands that nobody decides about may only read"
+    elif version == 0:
+        yield True, "not possible on this system (no Landlock): commands that nobody decides about may only read"
+    else:
+        yield True, f"by Landlock, ABI {version}: commands that nobody decides about change only their working folder"
 
 
 def _record(settings: Settings) -> Iterator[tuple[bool, str]]:

@@ -1,0 +1,259 @@
+"""What nobody decided about changes only its working directory, or only looks."""
+import json
+
+import pytest
+
+from tests.conftest import ananta
+
+# `./build` is a program of the user's own: no reading of the command line says what it changes.
+RULES = {"rules": [{"prefix": ["touch"], "decision": "allow", "reason": "small"},
+                   {"prefix": ["./build"], "decision": "allow", "reason": "our own"}]}
+
+
+def prepared(worker):
+    """The worker with the rules, a program of the user's own, and a folder beside its own."""
+    assert worker.request("PUT", "/policy", json=RULES).status_code == 200
+    program(worker.folder)
+    return worker
+
+
+def program(folder) -> None:
+    (folder / "build").write_text("#!/bin/sh\necho made > \"$1\"\n")
+    (folder / "build").chmod(0o755)
+    (folder.parent / "outside").mkdir(exist_ok=True)
+
+
+def run(worker, command: str, **fields):
+    return worker.post("/step/execute", json={"command": command, "autonomous": True, **fields})
+
+
+def propose(worker, model, command: str, **fields) -> dict:
+    model.answer(json.dumps({"reason": "because", "command": command}))
+    return worker.post("/step/propose", json={"prompt": "do it", **fields}).json()
+
+
+def held(answer) -> tuple[int, str]:
+    return answer.status_code, answer.json().get("code")
+
+
+def outside(folder) -> list[str]:
+    return sorted(path.name for path in (folder.parent / "outside").iterdir())
+
+
+@pytest.mark.parametrize("command", ["touch {}", "./build {}"])
+def test_what_nobody_decided_changes_only_its_working_directory(start, command):
+    worker = prepared(start())
+    inside = run(worker, command.format("made"), task_id="T-1")
+    assert inside.status_code == 200 and inside.json()["exit_code"] == 0, inside.text
+    assert (worker.folder / "made").exists()
+    for place in ("../outside/new", str(worker.folder.parent / "outside" / "new")):
+        failed = run(worker, command.format(place), task_id="T-1")
+        assert failed.status_code == 200 and failed.json()["exit_code"] != 0 and failed.json()["status"] == "failed"
+    assert outside(worker.folder) == []
+    records = worker.get("/logs?task_id=T-1").json()
+    assert len(records) == 3 and all(each["contained"] is True for each in records)
+    assert {(each["decided_by"], each["decision"]) for each in records} == {("policy", "allow")}
+    assert records == worker.records()
+
+
+def test_a_reader_is_contained_too_and_reads_everywhere(start):
+    worker = prepared(start())
+    (worker.folder.parent / "outside" / "file").write_text("seen")
+    done = run(worker, "cat ../outside/file")
+    assert done.status_code == 200 and done.json()["stdout"] == "seen"
+    assert worker.records()[-1]["contained"] is True
+
+
+def test_where_a_session_has_gone_is_not_its_working_directory(start):
+    worker = prepared(start())
+    worker.execute("cd ../outside", task_id="T-1")
+    assert run(worker, "touch new", task_id="T-1").json()["exit_code"] != 0 and outside(worker.folder) == []
+    assert run(worker, f"touch {worker.folder}/made", task_id="T-1").json()["exit_code"] == 0
+
+
+def test_the_working_directory_is_a_setting(start, tmp_path):
+    (tmp_path / "place").mkdir()
+    worker = start(WORK_DIR=str(tmp_path / "place"))
+    assert worker.request("PUT", "/policy", json=RULES).ok
+    assert run(worker, "touch made").json()["exit_code"] == 0 and (tmp_path / "place" / "made").exists()
+    assert run(worker, f"touch {worker.folder}/new").json()["exit_code"] != 0 and not (worker.folder / "new").exists()
+
+
+def test_what_would_be_asked_is_held_and_what_is_denied_refused(start):
+    worker = prepared(start())
+    assert held(run(worker, "touch made; mkdir dir")) == (409, "approval_required")
+    assert run(worker, "mkdir dir").json()["reasons"]
+    assert held(run(worker, "touch made; rm -r -f data")) == (403, "command_denied")
+    assert not (worker.folder / "made").exists() and not (worker.folder / "dir").exists() and worker.data.exists()
+    assert [(each["state"], each["decided_by"]) for each in worker.records()] == [("denied", "policy")]
+
+
+@pytest.mark.parametrize("containment", ["workspace", "off"])
+def test_what_a_person_sends_is_not_contained(start, containment):
+    worker = prepared(start(CONTAINMENT=containment))
+    for number, command in enumerate(("touch ../outside/new-{}", "./build ../outside/new-{}", "mkdir ../outside/new-{}")):
+        assert worker.execute(command.format(number))["exit_code"] == 0
+    assert outside(worker.folder) == ["new-0", "new-1", "new-2"]
+    assert not any("contained" in each for each in worker.records())
+    assert {each["decided_by"] for each in worker.records()} == {"local"}
+
+
+def test_a_person_and_nobody_take_turns_in_one_session(start):
+    worker = prepared(start())
+    assert run(worker, "touch ../outside/a", task_id="T-1").json()["exit_code"] != 0
+    assert worker.execute("touch ../outside/b", task_id="T-1")["exit_code"] == 0
+    assert run(worker, "touch ../outside/c", task_id="T-1").json()["exit_code"] != 0
+    assert outside(worker.folder) == ["b"]
+    assert [each.get("contained") for each in worker.records()] == [True, None, True]
+
+
+def test_a_proposal_that_nobody_decided_is_contained(start, model):
+    worker = prepared(start(LMSTUDIO_URL=model.url))
+    for place, code in (("made", 0), ("../outside/new", 2)):
+        shown = propose(worker, model, f"./build {place}")
+        assert shown["decision"] == "allow"
+        done = worker.post("/step/execute", json={"proposal_id": shown["id"], "autonomous": True}).json()
+        assert done["exit_code"] == code, done
+        assert worker.records()[-1]["contained"] is True and worker.records()[-1]["proposal_id"] == shown["id"]
+    assert (worker.folder / "made").exists() and outside(worker.folder) == []
+
+
+# --- without containment
+
+
+@pytest.mark.parametrize("command", ["touch made", "./build made", "ls && touch made"])
+def test_without_containment_rules_let_nothing_but_reading_run(start, command):
+    worker = prepared(start(CONTAINMENT="off"))
+    assert worker.post("/policy/check", json={"command": command}).json()["decision"] == "allow"
+    answer = run(worker, command)
+    assert held(answer) == (409, "approval_required") and answer.json()["reasons"]
+    assert not (worker.folder / "made").exists() and worker.get("/logs").json() == []
+    assert worker.execute(command)["exit_code"] == 0 and (worker.folder / "made").exists()
+
+
+def test_without_containment_readers_run_and_the_record_says_so(start):
+    worker = prepared(start(CONTAINMENT="off"))
+    done = run(worker, "ls | wc -l")
+    assert done.status_code == 200 and done.json()["exit_code"] == 0
+    record = worker.records()[-1]
+    assert record["contained"] is False and record["decided_by"] == "policy" and record["decision"] == "allow"
+
+
+@pytest.mark.parametrize(("decision", "told"), [("ask", (409, "approval_required")), ("deny", (403, "command_denied"))])
+def test_without_containment_rules_still_make_it_stricter(start, decision, told):
+    worker = start(CONTAINMENT="off")
+    assert worker.request("PUT", "/policy", json={"rules": [{"prefix": ["ls"], "decision": decision, "reason": "x"}]}).ok
+    assert held(run(worker, "ls")) == told
+    assert run(worker, "pwd").status_code == 200
+
+
+def test_without_containment_a_proposal_is_no_way_around(start, model):
+    worker = prepared(start(CONTAINMENT="off", LMSTUDIO_URL=model.url))
+    shown = propose(worker, model, "./build ../outside/new")
+    assert shown["decision"] == "allow"
+    answer = worker.post("/step/execute", json={"proposal_id": shown["id"], "autonomous": True})
+    assert held(answer) == (409, "approval_required") and outside(worker.folder) == []
+    assert worker.get(f"/proposals/{shown['id']}").json()["state"] == "open"
+    assert worker.post("/step/execute", json={"proposal_id": shown["id"]}).status_code == 200
+    assert outside(worker.folder) == ["new"]
+    reader = propose(worker, model, "ls")
+    assert worker.post("/step/execute", json={"proposal_id": reader["id"], "autonomous": True}).status_code == 200
+
+
+# --- sgpt
+
+
+def sgpt(worker):
+    return worker.post("/api/sgpt/execute", json={"prompt": "do it", "options": ["--shell"], "execute": True})
+
+
+def answering(start, tmp_path, *answers_of_the_model: str, **environment: str):
+    answers = tmp_path / "answers"
+    answers.write_text("".join(f"{each}\n" for each in answers_of_the_model))
+    return prepared(start(DEFAULT_PROVIDER="mock", MOCK_ANSWERS=str(answers), **environment))
+
+
+def test_what_sgpt_runs_is_contained(start, tmp_path):
+    worker = answering(start, tmp_path, "touch made", "touch ../outside/new", "./build ../outside/new", "mkdir dir")
+    done = sgpt(worker).json()
+    assert (done["exit_code"], done["command"]) == (0, "touch made") and (worker.folder / "made").exists()
+    assert sgpt(worker).json()["exit_code"] != 0 and sgpt(worker).json()["exit_code"] != 0
+    assert held(sgpt(worker)) == (409, "approval_required") and not (worker.folder / "dir").exists()
+    assert outside(worker.folder) == []
+    assert [each["contained"] for each in worker.records()] == [True] * 3
+
+
+def test_without_containment_sgpt_only_reads(start, tmp_path):
+    worker = answering(start, tmp_path, "ls", "touch made", CONTAINMENT="off")
+    assert sgpt(worker).json()["exit_code"] == 0
+    answer = sgpt(worker)
+    assert held(answer) == (409, "approval_required") and answer.json()["command"] == "touch made"
+    assert not (worker.folder / "made").exists()
+    assert [each["contained"] for each in worker.records()] == [False]
+
+
+# --- ask --yes
+
+
+def ask(folder, command: str, *arguments: str, **environment: str):
+    """`ask --yes` in this process or by the worker of this folder; the model proposes the command."""
+    (folder / "answers").write_text(json.dumps({"reason": "r", "command": command}) + "\n")
+    return ananta(folder, "ask", "do it", "--yes", *arguments, DEFAULT_PROVIDER="mock",
+                  MOCK_ANSWERS=str(folder / "answers"), **environment)
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A folder with the rules and no worker."""
+    folder = tmp_path / "alone"
+    (folder / "data").mkdir(parents=True, mode=0o700)
+    (folder / "data" / "policy.json").write_text(json.dumps(RULES))
+    program(folder)
+    return folder
+
+
+def recorded(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "data" / "terminal_log.jsonl").read_text().splitlines()]
+
+
+def test_ask_yes_runs_contained_what_the_policy_allows(alone):
+    assert ask(alone, "ls build").stdout == "build\n"
+    assert ask(alone, "./build made").returncode == 0 and (alone / "made").exists()
+    for command in ("touch ../outside/new", "./build ../outside/new"):
+        assert ask(alone, command).returncode == 1
+    held_back = ask(alone, "mkdir dir")
+    assert held_back.returncode == 3 and "not run" in held_back.stderr and not (alone / "dir").exists()
+    refused = ask(alone, "rm -r -f data")
+    assert refused.returncode in (3, 5) and (alone / "data").exists()
+    assert outside(alone) == []
+    assert [each["contained"] for each in recorded(alone) if each["state"] == "finished"] == [True] * 4
+
+
+def test_without_containment_ask_yes_only_reads(alone):
+    assert ask(alone, "ls build", CONTAINMENT="off").stdout == "build\n"
+    for command in ("touch made", "./build ../outside/new"):
+        done = ask(alone, command, CONTAINMENT="off")
+        assert done.returncode == 3 and "Traceback" not in done.stderr, done
+    assert not (alone / "made").exists() and outside(alone) == []
+    assert [each["contained"] for each in recorded(alone)] == [False]
+
+
+def test_what_a_person_lets_run_with_ask_is_not_contained(alone):
+    (alone / "answers").write_text('{"reason": "r", "command": "./build ../outside/new"}\n')
+    done = ananta(alone, "ask", "do it", stdin="r\nq\n", DEFAULT_PROVIDER="mock", MOCK_ANSWERS=str(alone / "answers"))
+    assert done.returncode == 0 and outside(alone) == ["new"]
+    assert "contained" not in recorded(alone)[-1]
+
+
+@pytest.mark.parametrize("containment", ["workspace", "off"])
+def test_ask_yes_by_a_running_worker_is_the_same(start, tmp_path, containment):
+    contained = containment == "workspace"
+    expected = {"ls build": 0, "touch made": 0 if contained else 3, "./build ../outside/new": 1 if contained else 3,
+                "mkdir dir": 3}
+    worker = answering(start, tmp_path, *(json.dumps({"reason": "r", "command": each}) for each in expected),
+                       CONTAINMENT=containment)
+    for command, code in expected.items():
+        done = ananta(worker.folder, "ask", "do it", "--yes")
+        assert done.returncode == code and command in done.stderr and "Traceback" not in done.stderr, (command, done)
+    assert (worker.folder / "made").exists() is contained and not (worker.folder / "dir").exists()
+    assert outside(worker.folder) == [] and {each["contained"] for each in worker.records()} == {contained}
