@@ -53,6 +53,8 @@ def classify(command: Command, functions: set[str], around: floor.Surroundings) 
         return kind, why
     if floor.holds_secrets(name, command.words[1:], around):
         return UNCLEAR, "would also read this program's secrets"
+    if name not in LOOKERS and floor.finds_secrets(name, command.words[1:], around):
+        return UNCLEAR, "may read this program's secrets among what is found"
     secret = sensitive("get-content" if name in ("type", "find") and command.shell != "bash" else name, command.words[1:], around)
     return (UNCLEAR, f"reads `{secret}`, which may hold secrets") if secret else (READ, "")
 

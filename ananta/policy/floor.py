@@ -1,4 +1,5 @@
 """What no setting can allow: wiping disks, deleting the system or a home, a fork bomb, ending this program, its secrets."""
+import fnmatch
 import re
 from dataclasses import dataclass, field
 
@@ -18,6 +19,9 @@ DELETERS = names("rm rmdir unlink shred srm wipe truncate mv tee dd cp install l
                  "attrib cipher set-acl export-csv export-clixml tee-object new-item setfacl chgrp sponge ed ex vi vim nano unzip")
 COPIERS = names("cp tar zip rsync scp copy-item xcopy robocopy copy compress-archive 7z 7za mv gtar bsdtar cpio pax dar restic borg rclone ln install move move-item tar.exe sftp")
 NARROW = names("-name -iname -path -ipath -regex -iregex -mtime -mmin -ctime -cmin -atime -amin -size -newer -user -group -empty -perm -inum -samefile -maxdepth")
+
+
+SECRET_FILES = ("secret_key", "agent_token.json", "mfa_encryption_key", "config.json")
 
 
 @dataclass
@@ -313,9 +317,25 @@ def _recursive(name: str, args: list[Word]) -> bool:
 
 
 def _secret_path(word: Word, around: Surroundings) -> str | None:
+    """Whether a word may name the secrets, or the configuration, which may hold keys of model services."""
+    data = _cased(around.context.data_dir, around)
+    places = [_cased(around.context.secrets_dir, around), data and data.rstrip("\\/") + ("\\" if around.windows else "/") + "config.json"]
+    return next((found for place in places if place and (found := _reaches(word, place, around))), None)
+
+
+def finds_secrets(name: str, args: list[Word], around: Surroundings) -> bool:
+    """Whether what `find` hands on to a reader may be among the secrets: below them or above, and of a fitting name."""
     directory = _cased(around.context.secrets_dir, around)
-    if not directory:
-        return None
+    for word in args:
+        start, sign, found = word.guess.rpartition("/")
+        if sign and UNKNOWN in found and directory:
+            name_fits = any(fnmatch.fnmatchcase(each, found.replace(UNKNOWN, "*")) for each in SECRET_FILES)
+            if name_fits and any(paths.inside(directory, place) or paths.inside(place, directory) for place in around.places(start or "/")):
+                return True
+    return False
+
+
+def _reaches(word: Word, directory: str, around: Surroundings) -> str | None:
     text = word.guess.lstrip("@")
     pieces = {text, *re.split(r"[=:@,<]", text, maxsplit=1)[1:]} if re.search(r"[=:@,<]", text) else {text}
     for piece in pieces:

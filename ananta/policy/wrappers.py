@@ -234,7 +234,10 @@ def _find(command: Command) -> Opened | None:
             while stop < len(words) and words[stop].text not in (";", "+"):
                 stop += 1
             where = [w for w in words[1:position] if not w.text.startswith("-")][:1]
-            place = (where[0].guess if where else ".").rstrip("/") + "/" + UNKNOWN
+            named = [words[i + 1].guess for i, w in enumerate(words[:position - 1]) if w.text in ("-name", "-iname") and words[i + 1].constant]
+            # A pattern says what the found file is called; several, or parts of a choice, say nothing for certain.
+            leaf = named[0].replace("*", UNKNOWN).replace("?", UNKNOWN) if len(named) == 1 and not any(w.text in ("-o", "-or", "!", "-not", ",") for w in words[:position]) and not re.search(r"[\[\\/]", named[0]) else UNKNOWN
+            place = (where[0].guess if where else ".").rstrip("/") + "/" + leaf
             inner = [Word(w.text.replace("{}", place), w.guess.replace("{}", place)) if "{}" in w.text else w for w in words[position + 1:stop]]
             if inner:
                 opened.commands.append(_inner(command, inner))
