@@ -23,6 +23,7 @@ from ananta.agent.tools import Tools
 from ananta.agent.watch import ModelWatch
 from ananta.domain.redaction import Redactor
 from ananta.domain.steps import STRICTNESS, Verdict
+from ananta.errors import CannotStart, ShellFailed
 from ananta.settings import Settings
 from ananta.shell import containment
 from ananta.shell.runner import Runner
@@ -73,8 +74,10 @@ class Agent:
         database.open(self.data_dir / "ananta.db")
         self.journal = Journal(self.data_dir, agent=settings.agent_name, mask=self.mask,
                                rotate_bytes=settings.log_rotate_mb << 20)
-        self.runner = Runner(shell_path=settings.shell_path, home=(settings.work_dir or Path.cwd()).resolve(),
-                             environment=os.environ, secret_names=settings_module.secret_names())
+        try:
+            self.runner = self._make_runner()
+        except ShellFailed as cause:
+            raise CannotStart(cause.message) from cause
         self.unknown = self.journal.open(on_unknown=self._end_leftovers)
         self._mock_answers = mock_answers
         self._models: LanguageModels | None = None
@@ -92,10 +95,15 @@ class Agent:
             agent_name=settings.agent_name, models=self.models, runner=self.runner, journal=self.journal,
             llm_log=self.llm_log, configuration=self.configuration, decide=self.decide, decisions=self.decisions,
             tools=Tools(self.configuration, self.data_dir), meter=self.meter, model_lane=self.model_lane,
-            command_lane=self.command_lane, containment=settings.containment == "workspace" and containment.available() > 0)
+            command_lane=self.command_lane, known=self.mask.known,
+            containment=settings.containment == "workspace" and containment.available() > 0)
         self.watch = ModelWatch(self.models, self.configuration, enabled=not settings.disable_llm_check)
         self.configuration.listeners.append(self._configuration_changed)
         self.journal.start()
+
+    def _make_runner(self) -> Runner:
+        return Runner(shell_path=self.settings.shell_path, home=(self.settings.work_dir or Path.cwd()).resolve(),
+                             environment=os.environ, secret_names=settings_module.secret_names())
 
     def models(self) -> "LanguageModels":
         """Returns the language models, made at the first call: a start needs none."""
@@ -110,8 +118,8 @@ class Agent:
                     history_path=self.data_dir / "llm_model_history.json", locate_local=True)
             return self._models
 
-    def close(self) -> None:
-        """Stops taking work, lets runs finish for a moment, ends and records the rest, and closes everything."""
+    def finish(self) -> None:
+        """Stops taking work, lets runs finish for a moment, ends the rest, and waits for their records."""
         self.steps.stopping.set()
         self.watch.close()
         until = time.monotonic() + STOP_COMMANDS_S
@@ -121,6 +129,10 @@ class Agent:
         until = time.monotonic() + 3
         while self.command_lane.busy and time.monotonic() < until:
             time.sleep(0.02)  # the threads of the interrupted commands write their records
+
+    def close(self) -> None:
+        """Finishes the work and closes everything."""
+        self.finish()
         self.runner.close()
         if self._models is not None:
             self._models.close()
@@ -191,15 +203,11 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket)
         asked.recv(1)
         log.info("stopping")
     finally:
-        agent.steps.stopping.set()
+        # Until the work is done the server still answers: who asks whether it lives, and who waits for a command.
+        agent.finish()
         if server is not None:
-            # Answers of running commands are still sent: the web stops after the commands have ended.
-            closing = threading.Thread(target=server.stop, args=(STOP_COMMANDS_S + 3,), name="stop")
-            closing.start()
-            agent.close()
-            closing.join(9)
-        else:
-            agent.close()
+            server.stop()
+        agent.close()
     return 0
 
 

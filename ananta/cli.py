@@ -22,20 +22,37 @@ SECRETS_VARIABLE = "ANANTA_SECRETS_FD"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; never raises for what a user can cause."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    secret = _secret_as_option(given)
+    if secret:
+        say(f"ananta: {secret} is no option, since every user of the machine can read arguments: use {secret}-file, or "
+            "the environment.", error=True)
+        return USAGE
+    options = parser.parse_args(given)
     environment = _take_secrets_out_of_the_environment(options.runs_commands)
     try:
         return options.call(options, environment)
     except AnantaError as error:
         say(f"ananta: {error.message}", error=True)
         return next((CODES[cls] for cls in type(error).__mro__ if cls in CODES), FAILED)
-    except KeyboardInterrupt:
-        say("", error=True)
-        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough; without this the interpreter would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        say(f"ananta: {error.filename or 'the system'}: {error.strerror or error}. Correct its permissions, or choose "
+            "another folder with DATA_DIR.", error=True)
+        return USAGE
+    except KeyboardInterrupt:
+        say("", error=True)
+        return INTERRUPTED
+
+
+def _secret_as_option(given: Sequence[str]) -> str | None:
+    from ananta.settings import listed
+
+    names = {"--" + field.name.replace("_", "-") for field in listed() if field.metadata["secret"]}
+    return next((name for each in given if (name := each.split("=")[0]) in names), None)
 
 
 def say(text: str, *, error: bool = False) -> None:

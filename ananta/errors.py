@@ -9,7 +9,7 @@
     ├── TooManyRequests
     ├── Unavailable ──────── Busy, ShuttingDown, StoreFailed (JournalFailed), BreakerOpen
     ├── Upstream ─────────── LLMFailed (LLMUnreachable, LLMTimeout, LLMRefused, LLMNoModel, LLMBadAnswer)
-    ├── ShellFailed
+    ├── ShellFailed, RanUnrecorded
     └── CannotStart ──────── SettingInvalid, DirectoryBusy, FileDamaged
 
 An error's text is a sentence for the person who has to act; `code` is for programs. The status it becomes
@@ -108,6 +108,12 @@ class Busy(Unavailable):
 
 class ShuttingDown(Unavailable):
     code = "shutdown_in_progress"
+
+
+class RanUnrecorded(AnantaError):
+    """A command has run, and its record could not be written yet; its outcome is in the extras."""
+
+    code = "ran_but_not_recorded"
 
 
 class BreakerOpen(Unavailable):

@@ -112,8 +112,12 @@ class ExtensionApp(Blueprint):
                     log.error("an extension's route %s %s is left out: it exists already", method, rule)
                     continue
                 taken.add((method, rule))
-                app.route(rule, method, callback=_answering(handler),
-                          access=access or max(getattr(handler, "ananta_access", AUTH), AUTH, key=STRICTER.__getitem__))
+                level = access or max(getattr(handler, "ananta_access", AUTH), AUTH, key=STRICTER.__getitem__)
+                try:
+                    app.route(rule, method, callback=_answering(handler), access=level)
+                except Exception as failure:
+                    log.error("an extension's route %s %s of %s is left out: %s", method, rule,
+                              getattr(handler, "__module__", "?"), failure)
 
 
 def load(names: Iterable[str], folder: Path | None, app: ExtensionApp, rotate: Callable[[], str]) -> list[str]:
@@ -130,7 +134,7 @@ def load(names: Iterable[str], folder: Path | None, app: ExtensionApp, rotate: C
             app.routes = before
             log.error("the extension %s does not work and is left out: %s: %s", name, type(failure).__name__, failure,
                       exc_info=log.isEnabledFor(logging.DEBUG))
-        except SystemExit as failure:
+        except (SystemExit, KeyboardInterrupt) as failure:
             app.routes = before
             log.error("the extension %s ended itself and is left out: %s", name, failure)
     return loaded

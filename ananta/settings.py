@@ -5,14 +5,15 @@ the README come from the field. A value is taken from the first of: command-line
 by <NAME>_FILE (secrets only), `.env` in the working directory, default.
 """
 import dataclasses
+import ipaddress
 import os
 import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from ananta.domain.configuration import is_address
 from ananta.errors import SettingInvalid
 
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -254,17 +255,19 @@ def check(settings: Settings, *, has_token: bool) -> None:
     if "*" in settings.cors_origins and not (has_token and settings.anonymous_reads == "off"):
         raise SettingInvalid("CORS_ORIGINS='*' is not possible: it is allowed only with AGENT_TOKEN set and "
                              "ANONYMOUS_READS=off; otherwise list the origins.")
+    if settings.work_dir is not None and not (settings.work_dir.is_dir() and os.access(settings.work_dir, os.X_OK)):
+        raise SettingInvalid(f"WORK_DIR={str(settings.work_dir)!r} is not a folder that can be entered: make it, or name "
+                             "another one.")
+    for proxy in settings.trusted_proxies:
+        try:
+            ipaddress.ip_address(proxy)
+        except ValueError as cause:
+            raise SettingInvalid(f"TRUSTED_PROXIES={proxy!r} is not possible: allowed are IP addresses separated by "
+                                 "commas.") from cause
     for field in listed():
-        if field.name.endswith("_url") and field.metadata["shape"] and not _port_is_number(getattr(settings, field.name)):
+        if field.name.endswith("_url") and not is_address(getattr(settings, field.name)):
             raise SettingInvalid(f"{environment_name(field)}={getattr(settings, field.name)!r} is not possible: "
-                                 "its port is not a number from 1 to 65535.")
-
-
-def _port_is_number(url: str) -> bool:
-    try:
-        return urlsplit(url).port != 0
-    except ValueError:
-        return False
+                                 "its host is missing, or its port is not a number from 1 to 65535.")
 
 
 def configuration_defaults(settings: Settings) -> dict:

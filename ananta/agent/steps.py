@@ -40,8 +40,10 @@ from ananta.errors import (
     CommandDenied,
     Conflict,
     InvalidInput,
+    JournalFailed,
     LLMFailed,
     NotAllowed,
+    RanUnrecorded,
     ShuttingDown,
 )
 from ananta.shell.runner import Runner, Session
@@ -133,11 +135,12 @@ class Steps:
 
     def __init__(self, *, agent_name: str, models: Callable[[], "LanguageModels"], runner: Runner, journal: Journal, llm_log: LLMLog,
                  configuration: LiveConfiguration, decide: Callable[..., Verdict], decisions: Decisions, tools: Tools,
-                 meter: Meter, model_lane: Lane, command_lane: Lane, containment: bool,
+                 meter: Meter, model_lane: Lane, command_lane: Lane, containment: bool, known: Callable[[str], str],
                  now: Callable[[], float] = time.time):
         self.agent_name, self.models, self.runner, self.journal = agent_name, models, runner, journal
         self.llm_log, self.configuration, self.tools, self.meter = llm_log, configuration, tools, meter
-        self.decide_command, self.decisions, self.containment, self.now = decide, decisions, containment, now
+        self.decide_command, self.decisions, self.containment, self.known, self.now = (
+            decide, decisions, containment, known, now)
         self.model_lane, self.command_lane = model_lane, command_lane
         self.waiting = Lane("commands that wait for their session", WAITING_PLACES, retry_after_s=2)
         self.stopping = threading.Event()
@@ -151,8 +154,8 @@ class Steps:
         Raises LLMFailed (`llm_failed`; `all_llm_failed` when every compared provider failed), Busy, BreakerOpen,
         InvalidInput."""
         until = time.monotonic() + min(PROPOSE_BUDGET_S, self.configuration["http_timeout"])
-        if store and not order.history:
-            order = replace(order, history=tuple(proposals.refusals(order.task_id, REFUSALS)))
+        if store:
+            order = replace(order, history=(*proposals.refusals(order.task_id, REFUSALS), *order.history))
         wanted = order.providers or (None,)
         with self.model_lane.take(len(wanted)):
             if order.providers:
@@ -242,7 +245,7 @@ class Steps:
         begun: called with the run's id just before anything runs, with None if it does not come to that. Raises CommandDenied, ApprovalRequired and Conflict
         (`proposal_changed`, `proposal_used`, ...; nothing ran), InvalidInput, NotAllowed, NotFound, Busy, ShellFailed,
         and JournalFailed: if that comes before the run, nothing ran."""
-        shown = proposals.find(wanted.proposal_id) if wanted.proposal_id else None
+        shown = proposals.undecided(wanted.proposal_id, self.now()) if wanted.proposal_id else None
         if shown is not None:
             if wanted.tool_calls or wanted.command not in (None, "", shown.command) or (
                     wanted.task_id not in (None, shown.task_id)):
@@ -278,6 +281,8 @@ class Steps:
 
     def _run(self, wanted: Execution, decider: Decider, session: Session, shown: StoredProposal | None, on_output, stop,
              begun) -> Executed:
+        if shown is not None:
+            proposals.undecided(shown.id, self.now())  # the wait for the session may have been long
         verdict = self._verdict(wanted, decider, session.cwd, shown)
         contained = None if decider.person or not wanted.command else self.containment
         record = Record(
@@ -312,9 +317,15 @@ class Steps:
             raise
         executed = _joined(record.id, results, outcome, verdict, time.monotonic() - start)
         self.meter.count("task_completed" if executed.exit_code == 0 else "task_failed")
-        self._finish(replace(record, output=executed.output, exit_code=executed.exit_code,
-                             output_cut=executed.cut_bytes,
-                             state=INTERRUPTED if executed.ended == "interrupted" else FINISHED), start)
+        try:
+            self._finish(replace(record, output=executed.output, exit_code=executed.exit_code,
+                                 output_cut=executed.cut_bytes,
+                                 state=INTERRUPTED if executed.ended == "interrupted" else FINISHED), start)
+        except JournalFailed as cause:
+            # No Retry-After and no 503: a client that tries again would run it twice.
+            raise RanUnrecorded(
+                f"The command has run; do not send it again. Its record is written as soon as that is possible: {cause}",
+                id=record.id, exit_code=executed.exit_code, output=self.known(executed.output)) from cause
         return replace(executed, task_id=wanted.task_id)
 
     def _refuse(self, record: Record, verdict: Verdict, decider: Decider) -> None:

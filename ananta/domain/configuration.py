@@ -7,6 +7,7 @@ settings give. Of the model settings only one spelling is stored (default_provid
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from ananta.errors import InvalidInput
 
@@ -54,8 +55,18 @@ def _names(*, star: bool) -> Key:
     return Key('a list of names, or "*"' if star else "a list of names", fits)
 
 
-_URL = Key("an http:// or https:// address",
-           lambda value: isinstance(value, str) and len(value) <= 2000 and URL.fullmatch(value) is not None)
+def is_address(value: object) -> bool:
+    """Whether this is an http or https address with a host, and a port that exists if it names one."""
+    if not isinstance(value, str) or len(value) > 2000 or URL.fullmatch(value) is None:
+        return False
+    try:
+        parts = urlsplit(value)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+_URL = Key("an http:// or https:// address", is_address)
 
 KEYS: dict[str, Key] = {
     "default_provider": _choice(*PROVIDERS), "default_model": _text(200),

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from ananta.agent.steps import Decider, Execution, Order, Steps
 from ananta.agent.watch import ModelWatch
 from ananta.domain.prompts import Earlier
-from ananta.domain.steps import ALLOW
+from ananta.domain.steps import ASK
 from ananta.errors import CommandDenied
 from ananta.operations.client import Client
 from ananta.store import proposals
@@ -188,8 +188,8 @@ class Conversation:
 
     def _decide(self, suggestion: Suggestion) -> tuple[str, str, Suggestion]:
         if self.yes:
-            if suggestion.decision == ALLOW:
-                return RUN, "", suggestion
+            if suggestion.decision != ASK:
+                return RUN, "", suggestion  # a denied one is refused and recorded where everything is decided
             self.say(f"not run   --yes runs only what the policy allows; this is {suggestion.decision}: "
                      f"{'; '.join(suggestion.reasons)}", error=True)
             if self.as_json:

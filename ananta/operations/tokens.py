@@ -14,7 +14,7 @@ def new(settings: Settings, *, force: bool) -> str:
     if holder is not None:
         raise Conflict(f"An agent runs on this data directory (pid {holder.get('pid')}): use `ananta token rotate`, which "
                        "changes its token while it runs, or stop it first.")
-    if agent_token(settings) is not None and not force:
+    if not force and agent_token(settings) is not None:
         raise Conflict("There is a token already: `ananta token show` prints it, `ananta token rotate` replaces it.")
     return _keep_new(settings)
 

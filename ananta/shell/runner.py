@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ananta.domain.steps import Outcome
-from ananta.errors import InvalidInput, ShellFailed, ShuttingDown
+from ananta.errors import Conflict, InvalidInput, ShellFailed, ShuttingDown
 from ananta.shell import windows
 from ananta.shell.containment import require as require_containment
 from ananta.shell.environment import child_environment
@@ -61,7 +61,7 @@ class Runner:
         on_output gets all text as it arrives, in this thread. run_id marks its processes (see end_leftovers).
         contained: it reads everywhere, but changes only what is below home, wherever its session is, and below a
         temporary directory of its own, which goes with it (see containment). Raises InvalidInput for a command with
-        a NUL, ShellFailed when no shell can be started, ShuttingDown; Unavailable (containment_unavailable) when the
+        a NUL, Conflict (`cwd_gone`) when the session's directory has vanished, ShellFailed when no shell can be started, ShuttingDown; Unavailable (containment_unavailable) when the
         command is to be contained and cannot be: nothing has run then."""
         if "\0" in command:
             raise InvalidInput("command contains a NUL character, which no shell can be given")
@@ -71,9 +71,13 @@ class Runner:
                       contained, self._protected, self._home)
         notes: tuple[str, ...] = ()
         if not _can_enter(order.cwd):
-            place = self._home if _can_enter(self._home) else Path(self._home).anchor
-            notes = (f"the working directory {order.cwd} is gone: the command ran in {place}",)
-            order = replace(order, cwd=place)
+            # Running it elsewhere would be another command: `rm *` means the files of this folder.
+            if order.cwd == self._home:
+                raise ShellFailed(f"The working directory {order.cwd} cannot be entered: make it, or set WORK_DIR to "
+                                  "another one.")
+            session.cwd = self._home
+            raise Conflict(f"The working directory {order.cwd} is gone, so the command was not run. The session is back in "
+                           f"{self._home}: send the command again if that is where it shall run.", code="cwd_gone")
         try:
             ran = self._execute(order)
         except ShellFailed as error:

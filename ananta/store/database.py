@@ -138,8 +138,12 @@ def change_many(sql: str, values: list[tuple]) -> None:
     tables.database.connection().executemany(sql, values)
 
 
-def _failed(cause: Exception) -> StoreFailed:
-    return StoreFailed(f"The database failed: {cause}.", retry_after=5)
+def _failed(cause: BaseException) -> StoreFailed:
+    # SQLite has rolled back by itself after a full disk; the complaint about a second time hides why.
+    while "cannot rollback" in str(cause) and cause.__context__ is not None:
+        cause = cause.__context__
+    cure = " Make room." if "full" in str(cause) else ""
+    return StoreFailed(f"The database failed: {cause}.{cure}", retry_after=5)
 
 
 def _path(url: str | Path) -> Path:

@@ -47,6 +47,14 @@ def find(proposal_id: str) -> StoredProposal:
     return _proposal(found[0])
 
 
+def undecided(proposal_id: str, now: float) -> StoredProposal:
+    """Returns the proposal if it can still be decided. Raises what `claim` raises."""
+    found = find(proposal_id)
+    if not found.waits(now):
+        raise _ended(found)
+    return found
+
+
 def waiting(limit: int, now: float) -> list[StoredProposal]:
     """Returns those that can still be decided, oldest first."""
     found = database.rows(f"{_SELECT} WHERE state = ? AND expires_at > ? ORDER BY created_at, id LIMIT ?",

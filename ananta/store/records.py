@@ -65,7 +65,7 @@ def intent_of(record: Record) -> dict:
     return {"id": record.id, "timestamp": record.timestamp, "command": record.command, "task_id": record.task_id,
             "agent": record.agent, "reason": record.reason, "decision": record.decision,
             "decided_by": record.decided_by, "reasons": list(record.reasons), "cwd": record.cwd,
-            "proposal_id": record.proposal_id, "tool_calls": _calls(record)}
+            "proposal_id": record.proposal_id, "contained": record.contained, "tool_calls": _calls(record)}
 
 
 def unknown(intent: dict, *, agent: str, now: float, more: str) -> Record:
@@ -77,6 +77,7 @@ def unknown(intent: dict, *, agent: str, now: float, more: str) -> Record:
         exit_code=-1, task_id=intent.get("task_id"), reason=intent.get("reason"), state=UNKNOWN,
         decision=intent.get("decision"), decided_by=intent.get("decided_by"), reasons=tuple(intent.get("reasons") or ()),
         cwd=intent.get("cwd"), proposal_id=intent.get("proposal_id"),
+        contained=intent.get("contained"),
         tool_calls=tuple(ToolCall(each["name"], each.get("args") or {}) for each in calls) if calls else None)
 
 

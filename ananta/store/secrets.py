@@ -87,7 +87,7 @@ class Secrets:
 
     def _damaged(self, what: str) -> FileDamaged:
         return FileDamaged(f"The file {self.directory / TOKEN} is damaged: {what}. It was left as it is: restore it, or "
-                           "make a new token with `ananta token new`.")
+                           "make a new token with `ananta token new --force`.")
 
 
 def new_token() -> str:

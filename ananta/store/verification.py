@@ -162,6 +162,9 @@ class _Reader:
                 if row[1] != line.link:
                     return self._not_as_indexed(line, row[1], stream)
                 row = next(known, None)
+            if not line.chained and self.chained:
+                # Lines of other programs stand before our first; behind it somebody has added one.
+                return self._named(INSERTED, line)
             self.facts.breaks.pop(line.link, None)
             self.recent.append(line)
             self.lines += 1

@@ -110,9 +110,9 @@ def _claims(token: str, key: str, required: Iterable[str]) -> dict | None:
         # Short agent tokens must work as keys; the start has already warned about them.
         warnings.simplefilter("ignore")
         try:
-            return jwt.decode(token, key, algorithms=["HS256"], leeway=LEEWAY_S,
-                              options={"require": list(required), "verify_aud": False, "verify_iss": False,
-                                       "verify_sub": False, "verify_jti": False})
+            return jwt.decode(token, key, algorithms=["HS256"], leeway=LEEWAY_S, options={
+                "require": list(required), "verify_aud": False, "verify_iss": False, "verify_sub": False,
+                "verify_jti": False, "verify_iat": bool(required), "verify_nbf": bool(required)})
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             return None
 
@@ -170,8 +170,9 @@ class Access:
         return scheme in ("http", "https") and rest.lower() == (environ.get("HTTP_HOST") or "-").lower() and (
             self._host_allowed(rest))
 
-    def check(self, access: str, environ: dict) -> Caller:
-        """Returns the caller when this access class lets the request through.
+    def check(self, access: str, environ: dict, *, insecure_too: bool = True) -> Caller:
+        """Returns the caller when this access class lets the request through. insecure_too: without an agent token
+        everybody on this machine counts as administrator; where that is too little, a user's sign-in is needed.
 
         Raises NotAuthenticated for missing or wrong credentials, NotAllowed for known callers without the right."""
         if access == OPEN:
@@ -183,7 +184,11 @@ class Access:
                 raise NotAuthenticated("This needs a user's own sign-in: send Authorization: Bearer <user token>.")
             return caller
         if insecure:
-            caller = caller if caller is not None and caller.kind == "user" else INSECURE
+            if caller is None or caller.kind != "user":
+                if access == ADMIN and not insecure_too:
+                    raise NotAuthenticated("This needs an administrator's own sign-in: this agent has no token. "
+                                           "`ananta token new` makes one while it is stopped.")
+                caller = INSECURE
         elif caller is None:
             raise NotAuthenticated("The token is not valid: it is wrong, expired or has been replaced.")
         elif caller.kind == "anonymous" and not (access == READ and self._may_read_anonymously(environ)):

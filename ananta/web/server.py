@@ -19,7 +19,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher
 
 from ananta import errors
 from ananta.errors import AnantaError, CannotStart
-from ananta.store import answers
+from ananta.store import answers, database
 from ananta.web import payloads, responses
 from ananta.web.access import CLASSES, Access
 from ananta.web.gate import Gate, answer_headers, new_cid
@@ -29,6 +29,7 @@ BODY_BYTES = 2 << 20
 THREADS_BESIDE_LANES = 24
 STOP_REQUESTS_S = 3.0
 SAME_KEY_WAIT_S = 20.0
+SETTLE_TRIES = 24 * 3600
 PROBLEMS = {400: "The request is not valid HTTP.", 413: "The body is larger than 2 MiB.",
             431: "The header is larger than this agent takes.", 501: "This transfer encoding is not supported."}
 
@@ -51,7 +52,7 @@ class Endpoint:
         def answer(**path_values):
             environ = bottle.request.environ
             try:
-                environ["ananta.identity"] = access.check(level, environ)
+                environ["ananta.identity"] = access.check(level, environ, insecure_too=config.get("insecure_too", True))
                 if keyed and "HTTP_IDEMPOTENCY_KEY" in environ:
                     return _once(environ, route.rule, lambda: answer_now(environ, path_values))
             except AnantaError as error:
@@ -68,7 +69,7 @@ class Endpoint:
             except AnantaError as error:
                 code = responses.status_of(error)
                 if code >= 500:
-                    log.warning("%s %s: %s", environ["REQUEST_METHOD"], route.rule, error.message)
+                    log.warning("%s [%s %s]", error.message, environ["REQUEST_METHOD"], route.rule)
                 return HTTPResponse(encode(responses.error_body(error, environ["ananta.cid"], readable=readable)),
                                     code, responses.error_headers(error))
             except HTTPResponse as ready:
@@ -110,11 +111,31 @@ def _once(environ: dict, rule: str, answer: Callable[[], HTTPResponse]) -> HTTPR
 
     environ["ananta.begun"] = note
     response = answer()
-    if started:
-        answers.finish(key, who, response.status_code, response.body)
-    else:
-        answers.release(key, who)
+    try:
+        _settle(key, who, response if started else None)
+    except errors.StoreFailed as failure:
+        # What ran has run: the caller gets the answer, and the key gets it as soon as there is room.
+        log.warning("an answer cannot be kept for its Idempotency-Key yet: %s", failure.message)
+        threading.Thread(target=_settle_later, args=(key, who, response if started else None), daemon=True).start()
     return response
+
+
+def _settle(key: str, who: str, response: HTTPResponse | None) -> None:
+    if response is None:
+        answers.release(key, who)
+    else:
+        answers.finish(key, who, response.status_code, response.body)
+
+
+def _settle_later(key: str, who: str, response: HTTPResponse | None) -> None:
+    for _ in range(SETTLE_TRIES):
+        time.sleep(1)
+        try:
+            _settle(key, who, response)
+            break
+        except errors.StoreFailed:
+            continue
+    database.close_mine()
 
 
 def _query() -> dict[str, str]:

@@ -246,3 +246,35 @@ def _ignore_failure(call) -> None:
         call()
     except Exception:
         return
+
+
+def test_a_vanished_directory_is_named_and_the_command_does_not_run_elsewhere(server):
+    server.execute("mkdir gone; cd gone; rmdir ../gone", task_id="T-gone")
+    answer = server.post("/step/execute", json={"command": "touch ran-elsewhere", "task_id": "T-gone"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "cwd_gone") and "gone" in answer.json()["message"]
+    assert not (server.folder / "ran-elsewhere").exists()
+    assert server.execute("pwd", task_id="T-gone")["output"] == str(server.folder)
+
+
+def test_while_stopping_the_server_still_says_so(start):
+    worker = start("leaving")
+    thread = threading.Thread(target=lambda: _ignore_failure(lambda: worker.execute("touch begun; sleep 60")))
+    thread.start()
+    while not (worker.folder / "begun").exists():
+        time.sleep(0.02)
+    worker.process.send_signal(signal.SIGTERM)
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        answer = worker.get("/config")
+        if answer.status_code == 503:
+            break
+    assert answer.json()["code"] == "shutdown_in_progress" and "Retry-After" in answer.headers
+    assert worker.get("/health").json() == {"status": "ok"} and worker.get("/logs").status_code == 200
+    assert worker.wait() == 0
+    thread.join()
+
+
+def test_an_address_that_is_none_is_refused_before_it_can_fail(server):
+    for address in ("http://[::1/v1", "http://x:99999/v1", "http:///v1"):
+        answer = server.post("/config", json={"lmstudio_url": address})
+        assert (answer.status_code, answer.json()["details"]) == (400, "lmstudio_url")

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ananta.errors import Busy
+from ananta.errors import Busy, Conflict, ShellFailed
 from ananta.shell.runner import Runner
 
 VALUES = ["two\nlines\n", "say \"hi\" and 'ho'", "back\\slash \\n \\\\", "$HOME `id` $(id)", "grüße 日本 🎉", "", " spaced ",
@@ -96,20 +96,20 @@ def test_what_exec_starts_gives_the_exit_code(any_shell):
     assert any_shell.run("pwd").output == "/usr"
 
 
-def test_a_vanished_working_directory_is_replaced_and_said(any_shell, tmp_path):
+def test_a_command_for_a_vanished_directory_runs_nowhere_else(any_shell, tmp_path):
     any_shell.run("mkdir sub; cd sub; rmdir ../sub")
-    outcome = any_shell.run("pwd")
-    assert outcome.output == str(tmp_path)
-    assert outcome.notes == (f"the working directory {tmp_path}/sub is gone: the command ran in {tmp_path}",)
-    assert any_shell.run("pwd").notes == ()
+    with pytest.raises(Conflict, match=f"{tmp_path}/sub is gone") as refused:
+        any_shell.run(f"touch {tmp_path}/ran")
+    assert refused.value.code == "cwd_gone" and not (tmp_path / "ran").exists()
+    assert any_shell.run("pwd").output == str(tmp_path)
 
 
-def test_a_vanished_home_is_no_obstacle(tmp_path):
+def test_without_a_home_nothing_runs(tmp_path):
     runner = Runner(shell_path=None, home=tmp_path / "never", environment=os.environ)
-    with runner.session("a", 0) as session:
-        outcome = runner.run("pwd", session=session, run_id="vanished", timeout_s=60)
+    with runner.session("a", 0) as session, pytest.raises(ShellFailed, match="WORK_DIR"):
+        runner.run(f"touch {tmp_path}/ran", session=session, run_id="vanished", timeout_s=60)
     runner.close()
-    assert outcome.output == "/" and len(outcome.notes) == 1
+    assert not (tmp_path / "ran").exists()
 
 
 def test_variables_too_large_to_pass_on_are_dropped_and_said(terminal):

@@ -178,3 +178,11 @@ def test_it_may_run_beside_the_service(journals, record, data):
 
 def test_nothing_is_sound_too(tmp_path):
     assert verify(tmp_path).ok and list(tmp_path.iterdir()) == []
+
+
+def test_a_line_planted_behind_ours_is_found_also_when_it_was_indexed_since(data, log):
+    path = log()
+    with path.open("ab") as file:
+        file.write(b'{"command": "planted", "timestamp": 1, "exit_code": 0, "output": "", "task_id": null}\n')
+    finding = verify(data).finding
+    assert finding.kind == INSERTED and finding.command == "planted"

@@ -53,7 +53,7 @@ class SystemRoutes:
         for path in ("/metrics", "/api/system/metrics"):
             app.get(path, callback=self.metrics_text, access=OPEN, media="text/plain")
         for path in ("/rotate-token", "/api/system/rotate-token"):
-            app.post(path, callback=self.rotate_token, access=ADMIN, gives=dict, fails=(400,))
+            app.post(path, callback=self.rotate_token, access=ADMIN, gives=dict, fails=(400,), insecure_too=False)
         for path in ("/api/system/csp-report", "/csp-report"):
             app.post(path, callback=self.csp_report, access=OPEN, status=204, fails=(400, 413, 429),
                      takes=({"type": ["object", "array"]},), media_in="application/csp-report")
