@@ -1,4 +1,5 @@
 """Composition: settings → store, models, shell, policy, steps, web; the order of start and stop."""
+import gc
 import logging
 import os
 import signal
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STOP_COMMANDS_S = 5.0
+VERDICTS, VERDICT_CHARS = 512, 4096
 
 
 class Agent:
@@ -80,6 +82,7 @@ class Agent:
             raise CannotStart(cause.message) from cause
         self.unknown = self.journal.open(on_unknown=self._end_leftovers)
         self._mock_answers = mock_answers
+        self._verdicts: tuple[tuple, dict[tuple, Verdict]] = ((None, None), {})
         self._models: LanguageModels | None = None
         self._making_models = threading.Lock()
         self.meter = Meter()
@@ -157,15 +160,33 @@ class Agent:
 
     def decide(self, command: str, cwd: str, *, shell: str | None = None, built_in_only: bool = False) -> Verdict:
         """Returns the policy's verdict; built_in_only: rules can make it stricter, but not looser."""
+        blacklist, rules = self.policy_files.current()
+        by, verdicts = self._verdicts
+        if (blacklist, rules) != by:
+            # Together and anew: a verdict by the old rules, still being worked out, must not end up among the new ones.
+            verdicts = {}
+            self._verdicts = ((blacklist, rules), verdicts)
+        key = (command, cwd, shell, built_in_only)
+        known = verdicts.get(key)
+        if known is None:
+            # The policy is a pure function of these: the same question need not be worked out again.
+            known = self._judge(command, cwd, shell or self.runner.shell_kind, blacklist, [rules, None] if
+                                built_in_only and rules else [rules])
+            if len(command) < VERDICT_CHARS:
+                if len(verdicts) >= VERDICTS:
+                    verdicts.clear()
+                verdicts[key] = known
+        return known
+
+    def _judge(self, command: str, cwd: str, shell: str, blacklist, rule_sets: list) -> Verdict:
         from ananta.policy.decision import Context, decide  # a start runs no command
 
-        blacklist, rules = self.policy_files.current()
         context = Context(
             cwd=cwd, home=os.path.expanduser("~"), data_dir=str(self.data_dir), secrets_dir=str(self.secrets.directory),
             program=(str(Path(sys.argv[0]).resolve()), "ananta"), pid=os.getpid(),
             is_root=hasattr(os, "geteuid") and os.geteuid() == 0, platform="windows" if os.name == "nt" else "posix")
-        verdicts = [decide(command, shell=shell or self.runner.shell_kind, blacklist=blacklist, rules=each, context=context)
-                    for each in ((rules, None) if built_in_only and rules else (rules,))]
+        verdicts = [decide(command, shell=shell, blacklist=blacklist, rules=each, context=context)
+                    for each in rule_sets]
         return max(verdicts, key=lambda verdict: STRICTNESS[verdict.decision])
 
 
@@ -200,6 +221,11 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket)
         for line in _greeting(agent, server):
             say(line)
         agent.watch.start(lambda text: say(f"model     {text}"))
+        # What is there now stays as long as the process: looking through it again and again cost a run half a
+        # millisecond.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 100)
         asked.recv(1)
         log.info("stopping")
     finally:
