@@ -278,7 +278,8 @@ def _greeting(agent: Agent, server) -> list[str]:
         weak = "; THE TOKEN IS SHORT: make one with `ananta token new`" if len(agent.token) < 16 else ""
         lines.append(f"access    with the token; {reads}{weak}")
     if agent.unknown:
-        lines.append(f"record    {len(agent.unknown)} runs were cut off by the last stop; how they ended is unknown "
+        many = "1 run was" if len(agent.unknown) == 1 else f"{len(agent.unknown)} runs were"
+        lines.append(f"record    {many} cut off by the last stop; how that ended is unknown "
                      "(ananta log tail)")
     lines.append('next      ananta ask "show the free disk space", or open ' + server.url + "/apidocs")
     return lines
