@@ -74,7 +74,7 @@ def python(data, code, *arguments):
 
 
 def test_a_proposal_comes_back_as_it_was_shown(data):
-    shown = proposal(1, command="printf 'ü\r\n\t' > \"$HOME/\udcff\"; echo token=abc\0def\ud800\U0001f600 ", cwd="/work/\udce9",
+    shown = proposal(1, command="printf 'ü\r\n\t' > \"$HOME/\udcff\"; echo token=abc\0def\ud800\U0001f600 ", cwd="/srv/\udce9",
                      session="T \udcff", target="nö", task_id=None, model=None, prompt="ü\n", raw="x" * 100_000, reasons=())
     proposals.add(shown)
     database.close()
