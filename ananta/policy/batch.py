@@ -6,6 +6,7 @@ from ananta.policy.words import UNKNOWN, Command, Reading, Redirect, TooMuch, Wo
 MAX_DEPTH = 40
 PERCENT = re.compile(r"%(?:([^%\s:&|<>^\"]{1,64})(:[^%]*)?%|~?[a-z$:]*[0-9*]|%?~?[a-z$:]*?[A-Za-z](?![A-Za-z0-9_]))")
 PLAIN = re.compile(r"[^\s\"^&|<>()%!,;=\0]+")
+INSIDE = re.compile(r"[^\s\"^&|<>)%!,;=\0]+")  # once a word has begun, an opening bracket is part of it
 REDIRECT = re.compile(r"([0-9])?(>>|>|<)(&[0-9])?")
 NAME_END = re.compile(r"[/,;=(\[+:\\.]")
 BUILTINS = names("""assoc break call cd chdir cls color copy date del dir echo endlocal erase exit for ftype goto if md mkdir
@@ -235,7 +236,7 @@ class Reader:
         quoted = False
         begin = self.pos
         while self.pos < self.size:
-            plain = PLAIN.match(self.text, self.pos)
+            plain = (INSIDE if text else PLAIN).match(self.text, self.pos)
             if plain:
                 self.pos = plain.end()
                 text.append(plain.group())
