@@ -12,6 +12,7 @@ from urllib.parse import quote, quote_plus
 
 MASK = "********"
 SHORTEST_SECRET = 6
+SEEN, SEEN_CHARS = 512, 1000  # how many short texts are remembered, and how short they are
 
 # For lower case; what follows must not be a letter, so `max_tokens: 400` stays.
 _WORDS = tuple(map(re.compile, ("token", "passw(?:or)?d", "passphrase", "secret", "api[_-]?key", "authorization")))
@@ -54,14 +55,15 @@ class Redactor:
     """Called with a text, returns it with every secret replaced by MASK. May be called from any thread."""
 
     def __init__(self, secrets: Iterable[str] = ()):
-        self._forms: tuple[str, ...] = ()
+        # The spellings, and what short texts became by them; replaced together, so that none outlives its spellings.
+        self._known: tuple[tuple[str, ...], dict[str, str]] = ((), {})
         self.replace(secrets)
 
     def replace(self, secrets: Iterable[str]) -> None:
         """Makes these the known secrets from the next call on; those under SHORTEST_SECRET characters do not count:
         masking them would tear ordinary words."""
         forms = {form for secret in secrets if secret and len(secret) >= SHORTEST_SECRET for form in _spellings(secret)}
-        self._forms = tuple(sorted(forms, key=len, reverse=True))
+        self._known = (tuple(sorted(forms, key=len, reverse=True)), {})
 
     def with_secrets(self, secrets: Iterable[str]) -> "Redactor":
         """Returns another redactor, which knows these secrets instead."""
@@ -69,23 +71,39 @@ class Redactor:
 
     def known(self, text: str) -> str:
         """Returns the text with the known secrets masked, and all else as it is."""
-        for form in self._forms:
-            if form in text:
-                text = text.replace(form, MASK)
-        return text
+        return _replaced(text, self._known[0])
 
     def __call__(self, text: str) -> str:
-        text = self.known(text)
-        if "PRIVATE KEY-----" in text:
-            text = _without_keys(text)
-        for pattern, replacement in _SHAPES:
-            text = pattern.sub(replacement, text)
-        # The positions found in the lower text must be those of the text: only this letter grows when lowered.
-        low = text.replace("\u0130", "I").lower()
-        spans = [span for word in _WORDS for span in _after(word, low, text)]
-        if "bearer" in low:
-            spans += _bearers(low, text)
-        return _cut_out(text, spans) if spans else text
+        forms, seen = self._known
+        if len(text) > SEEN_CHARS:
+            return _masked(text, forms)
+        found = seen.get(text)
+        if found is None:
+            if len(seen) >= SEEN:
+                seen.clear()
+            found = seen[text] = _masked(text, forms)
+        return found
+
+
+def _replaced(text: str, forms: tuple[str, ...]) -> str:
+    for form in forms:
+        if form in text:
+            text = text.replace(form, MASK)
+    return text
+
+
+def _masked(text: str, forms: tuple[str, ...]) -> str:
+    text = _replaced(text, forms)
+    if "PRIVATE KEY-----" in text:
+        text = _without_keys(text)
+    for pattern, replacement in _SHAPES:
+        text = pattern.sub(replacement, text)
+    # The positions found in the lower text must be those of the text: only this letter grows when lowered.
+    low = text.replace("\u0130", "I").lower()
+    spans = [span for word in _WORDS for span in _after(word, low, text)]
+    if "bearer" in low:
+        spans += _bearers(low, text)
+    return _cut_out(text, spans) if spans else text
 
 
 def is_secret_name(name: str) -> bool:
