@@ -223,9 +223,9 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket)
         agent.watch.start(lambda text: say(f"model     {text}"))
         # What is there now stays as long as the process: looking through it again and again cost a run half a
         # millisecond.
-        gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 100)
+        gc.enable()
         asked.recv(1)
         log.info("stopping")
     finally:

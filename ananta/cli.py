@@ -5,6 +5,7 @@ is not possible · 3 nothing was run, because nobody decided or the policy wants
 5 denied by the policy · 130 interrupted.
 """
 import argparse
+import gc
 import json
 import os
 import sys
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "the environment.", error=True)
         return USAGE
     options = parser.parse_args(given)
+    if options.call is _serve:
+        gc.disable()  # a start makes much and leaves little behind; it is enabled again when the start is over
     environment = _take_secrets_out_of_the_environment(options.runs_commands)
     try:
         return options.call(options, environment)
