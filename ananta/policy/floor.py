@@ -34,10 +34,11 @@ class Surroundings:
     mentions_program: bool = False
     program: frozenset[str] = frozenset()
     secrets: list[str] = field(default_factory=list)
+    tilde: bool = False  # the shell is PowerShell, where ~ is expanded by whoever opens the path
 
     def places(self, text: str) -> list[str]:
         """Returns the paths a word may mean, one per directory the line may be in."""
-        if self.windows and re.match(r"~(?=[\\/]|$)", text):
+        if (self.windows or self.tilde) and re.match(r"~(?=[\\/]|$)", text):
             text = self.context.home + text[1:]
         return [paths.normal(text, cwd, windows=self.windows) for cwd in self.cwds]
 

@@ -30,6 +30,7 @@ class Judge:
 
     def line(self, text: str, shell: str) -> list[Part]:
         """Returns the parts of a whole line with what was decided about each."""
+        self.around.tilde = shell == "powershell"
         clean = text.encode("utf-8", "replace").decode("utf-8")
         if clean != text or "\0" in text or any(sign in text for sign in "\ue001\ue002\ue003"):
             self.add(_short(clean), ASK, "it contains characters that no command line can have")
