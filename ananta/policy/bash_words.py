@@ -1,4 +1,5 @@
 """One bash word: quotes, escapes, expansions. The base of bash.Reader."""
+import abc
 import re
 
 from ananta.policy.unix import dangerous_variable
@@ -61,7 +62,7 @@ class Variables:
         return (guess if name in self.fixed else UNKNOWN), guess, wild
 
 
-class WordReader:
+class WordReader(abc.ABC):
     """The part of the bash reader that reads one word at `pos`."""
 
     def __init__(self, text: str, *, variables: Variables, max_words: int):
@@ -70,11 +71,13 @@ class WordReader:
         self.words_left = max_words
         self.in_backtick = 0
 
+    @abc.abstractmethod
     def problem(self, sentence: str) -> None:
-        raise NotImplementedError
+        """Notes that something cannot be checked, as the end of a sentence."""
 
+    @abc.abstractmethod
     def nested(self, end: str) -> None:
-        raise NotImplementedError
+        """Reads the commands of a substitution up to its end."""
 
     def spend(self, amount: int) -> None:
         """Counts work done, so that no text takes longer than a verdict is worth."""
