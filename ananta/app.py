@@ -73,7 +73,7 @@ class Agent:
         diagnostics.start(self.configuration["log_level"], as_json=settings.ai_agent_log_json, mask=self.mask)
         for warning in self.secrets.tighten():
             log.warning(warning)
-        database.open(self.data_dir / "ananta.db")
+        database.open(settings.database_url or self.data_dir / "ananta.db", local_path=self.data_dir / "journal.db")
         self.journal = Journal(self.data_dir, agent=settings.agent_name, mask=self.mask,
                                rotate_bytes=settings.log_rotate_mb << 20)
         try:

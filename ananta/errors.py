@@ -8,7 +8,7 @@
     ├── Conflict ─────────── ApprovalRequired
     ├── TooManyRequests
     ├── Unavailable ──────── Busy, ShuttingDown, StoreFailed (JournalFailed), BreakerOpen
-    ├── Upstream ─────────── LLMFailed (LLMUnreachable, LLMTimeout, LLMRefused, LLMNoModel, LLMBadAnswer)
+    ├── Upstream ─────────── ForwardingFailed, LLMFailed (LLMUnreachable, LLMTimeout, LLMRefused, LLMNoModel, LLMBadAnswer)
     ├── ShellFailed, RanUnrecorded
     └── CannotStart ──────── SettingInvalid, DirectoryBusy, FileDamaged
 
@@ -138,6 +138,12 @@ class Upstream(AnantaError):
     """Another service failed us."""
 
     code = "upstream_failed"
+
+
+class ForwardingFailed(Upstream):
+    """A worker did not do what the hub handed on to it; `details` holds its status and code, never a token."""
+
+    code = "forwarding_failed"
 
 
 class LLMFailed(Upstream):

@@ -39,12 +39,17 @@ class Settings:
     """What is fixed at start. `given` names the fields that somebody set; the others hold their defaults."""
 
     agent_name: str = setting("default", "name of this agent in records and answers", shape=NAME)
-    role: str = setting("worker", "what this process is", choices=("worker",))
+    role: str = setting("worker", "what this process is: one that runs commands, or a hub that also keeps tasks and hands "
+                        "them on to workers", choices=("worker", "hub"))
     host: str = setting("", "address to listen on; default: 127.0.0.1 without a token, 0.0.0.0 with one", blank=False,
                         shape=(r"[A-Za-z0-9.:_\[\]-]{1,255}", "an address or a host name"))
     port: int = setting(5000, "port to listen on; 0 takes a free one", low=0, high=65535)
     data_dir: Path = setting(Path("data"), "folder of the log, the configuration and the database")
     secrets_dir: Path | None = setting(None, "folder of the secrets; default: `secrets` in the data folder")
+    database_url: str | None = setting(
+        None, "database of a hub: postgresql://user:password@host/name, or sqlite:///path; default: ananta.db in the data "
+        "folder", secret=True, shape=(r"(postgres(ql)?|sqlite)://\S+", "an address that begins with postgresql:// or "
+                                      "sqlite:///"))
     agent_token: str | None = setting(None, "token that callers must present; without one: this machine only",
                                       secret=True, shape=TOKEN)
     secret_key: str | None = setting(None, "key that signs user tokens; default: made once and kept with the secrets",
@@ -52,6 +57,26 @@ class Settings:
     agent_token_persistence: bool = setting(True, "keep a rotated token with the secrets, so that it survives a restart")
     anonymous_reads: str = setting("loopback", "who may read and ask for proposals without a token",
                                    choices=("loopback", "off", "all"))
+    agent_url: str | None = setting(None, "address under which the hub and other agents reach this one; default: "
+                                    "http://localhost and the port", blank=True, shape=URL)
+    hub_url: str = setting("http://localhost:5000", "hub that a worker registers with", blank=True, shape=URL)
+    registration_token: str | None = setting(None, "secret that a worker presents to register, and that a hub then asks "
+                                             "for", secret=True, blank=True, shape=TOKEN)
+    token_rotation_days: int = setting(7, "age at which a rotated token is replaced by itself; 0: never", unit="days",
+                                       low=0, high=3650)
+    agent_offline_timeout: int = setting(300, "how long an agent that was not seen still counts as online", unit="s",
+                                         low=10, high=86400)
+    initial_admin_user: str = setting("admin", "name of the first user, made when there is none",
+                                      shape=(r"[A-Za-z0-9._@+-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ @ + -"))
+    initial_admin_password: str | None = setting(None, "password of the first user; default: a random one, printed once",
+                                                 secret=True, blank=True, shape=(r"[^\x00-\x1f\x7f]{1,256}",
+                                                                                 "1 to 256 printable characters"))
+    disable_initial_admin: bool = setting(False, "make no first user")
+    password_min_length: int = setting(8, "least length of a new password", unit="characters", low=4, high=256)
+    mfa_encryption_key: str | None = setting(
+        None, "key that encrypts the secrets of second factors; default: made once and kept with the secrets", secret=True,
+        blank=True, shape=(r"[\x21-\x7e]{16,512}", "16 to 512 printable characters"))
+    stats_history_size: int = setting(60, "how many snapshots of the statistics are kept, one a minute", low=1, high=100_000)
     allow_insecure: bool = setting(False, "allow a HOST that others can reach although there is no token")
     allowed_hosts: tuple[str, ...] = setting((), "further names under which this agent may be addressed", blank=True,
                                              shape=(r"[A-Za-z0-9.:_\[\]-]{1,255}", "host names separated by commas"))
@@ -265,15 +290,17 @@ def check(settings: Settings, *, has_token: bool) -> None:
             raise SettingInvalid(f"TRUSTED_PROXIES={proxy!r} is not possible: allowed are IP addresses separated by "
                                  "commas.") from cause
     for field in listed():
-        if field.name.endswith("_url") and not is_address(getattr(settings, field.name)):
-            raise SettingInvalid(f"{environment_name(field)}={getattr(settings, field.name)!r} is not possible: "
+        value = getattr(settings, field.name)
+        if field.name.endswith("_url") and value and field.name != "database_url" and not is_address(value):
+            raise SettingInvalid(f"{environment_name(field)}={value!r} is not possible: "
                                  "its host is missing, or its port is not a number from 1 to 65535.")
 
 
 def configuration_defaults(settings: Settings) -> dict:
     """What the configuration falls back to: the settings that have a key of the same name."""
     names = ("default_provider", "default_model", "lmstudio_url", "ollama_url", "openai_url", "anthropic_url",
-             "openai_api_key", "anthropic_api_key", "lmstudio_api_mode", "log_level", "http_timeout", "command_timeout")
+             "openai_api_key", "anthropic_api_key", "lmstudio_api_mode", "log_level", "http_timeout", "command_timeout",
+             "agent_offline_timeout")
     return {name: getattr(settings, name) for name in names}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests import postgres
 from tests.fake_llm import FakeLLM
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,3 +154,16 @@ def model():
     """A real HTTP server that answers like a model server; see fake_llm.py."""
     with FakeLLM() as fake:
         yield fake
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """One Postgres for all tests; see postgres.py."""
+    with postgres.server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request):
+    """Tests that take this run twice: with no DATABASE_URL (None: SQLite in the data folder), and with a Postgres."""
+    return request.getfixturevalue("postgres_server").database() if request.param == "postgres" else None

@@ -68,7 +68,9 @@ def test_no_secret_is_an_option(tmp_path):
     done = ananta(tmp_path, "--agent-token", "x")
     assert done.returncode == 2
     assert {settings.option_name(field) for field in settings.listed() if field.metadata["secret"]} == {
-        "--agent-token-file", "--secret-key-file", "--openai-api-key-file", "--anthropic-api-key-file"}
+        "--agent-token-file", "--secret-key-file", "--openai-api-key-file", "--anthropic-api-key-file",
+            "--database-url-file", "--initial-admin-password-file", "--mfa-encryption-key-file",
+            "--registration-token-file"}
 
 
 def test_defaults_are_allowed_values():

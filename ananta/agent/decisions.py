@@ -31,10 +31,8 @@ class Decisions:
     @staticmethod
     def _never_begun(journal: Journal) -> dict[str, str]:
         """Returns the runs that proposals were claimed for and that did not begin, with those proposals."""
-        claimed = {run_id: (proposal_id, decided_at) for run_id, proposal_id, decided_at in database.rows(
-            "SELECT run_id, id, decided_at FROM proposals WHERE state = 'run' AND run_id IS NOT NULL "
-            "ORDER BY decided_at DESC LIMIT ?", LOOK_BACK)}
-        missing = claimed.keys() - {row[0] for row in database.rows(
+        claimed = proposals.claimed(LOOK_BACK)
+        missing = claimed.keys() - {row[0] for row in database.local().rows(
             "SELECT run_id FROM journal WHERE run_id IS NOT NULL ORDER BY seq DESC LIMIT ?", 2 * LOOK_BACK)}
         if not missing:
             return {}

@@ -14,7 +14,6 @@ from typing import Any
 
 from ananta.errors import Conflict, InvalidInput
 from ananta.store import database
-from ananta.store.proposals import writing_for_good
 
 KEEP_S = 24 * 3600
 POLL_S = 0.02
@@ -84,7 +83,7 @@ def begin(key: str, caller: str, fingerprint: str, now: float, *, wait_s: float 
 
 def attach(key: str, caller: str, run_id: str) -> None:
     """Remembers which run it is; to be called before the run starts."""
-    with writing_for_good():
+    with database.writing(for_good=True):
         database.change(f"UPDATE answers SET run_id = ? {_MINE}", run_id, caller, key, _me())
 
 
@@ -122,7 +121,7 @@ def _find(key: str, caller: str) -> _Entry | None:
 
 def _reserve(key: str, caller: str, fingerprint: str, now: float, before: _Entry | None) -> bool:
     """Takes the key unless somebody else has just taken it. before: what is over and makes room."""
-    with writing_for_good():
+    with database.writing(for_good=True):
         if before:
             database.change("DELETE FROM answers WHERE caller = ? AND idempotency_key = ? AND owner = ? AND begun_at = ?",
                             caller, key, before.owner, before.begun_at)

@@ -1,18 +1,21 @@
 """The database: open by URL, write in turn, close.
 
-Reading needs nothing but `rows`; everything that writes goes through `writing`. Each thread has its own connection,
-opened when it first asks.
+There are one or two of them. `main` keeps what the product is about and is SQLite, or a Postgres that several hubs
+share; `local` is always SQLite and belongs to this data directory, because it holds the index of its log files. Without
+Postgres they are the same. Reading needs nothing but `rows`; everything that writes goes through `writing`. SQL is
+written once, with `?` for values, in the words both kinds understand.
 """
 import os
 import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ananta.errors import CannotStart, FileDamaged, StoreFailed
-from ananta.store.files import PRIVATE_FILE, private_directory, reason
+from ananta.store.files import PRIVATE_FILE, private_directory, reason, replace
 
 # Importing Peewee imports every Postgres driver it finds: 170 ms and 18 MB that SQLite does not need.
 _absent = [name for name in ("psycopg", "psycopg2", "psycopg2cffi") if name not in sys.modules]
@@ -26,22 +29,29 @@ finally:
 
 from ananta.store import migrations, tables  # noqa: E402  (they import Peewee, too)
 
+if TYPE_CHECKING:
+    from ananta.store.postgres import Postgres
+
 PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "busy_timeout": 5000, "foreign_keys": 1, "cache_size": -8000}
 HEADER = b"SQLite format 3\0"
 
 _FAILURES = (peewee.DatabaseError, peewee.InterfaceError, sqlite3.Error)
-_OF_THE_CALLER = (peewee.IntegrityError, sqlite3.IntegrityError)
-# Two writers would make each other wait for the file, unfairly and up to seconds; here they queue.
-_turn = threading.RLock()
+IntegrityFailed = (peewee.IntegrityError, sqlite3.IntegrityError)
 
 
-class _Sqlite(peewee.SqliteDatabase):
-    """Knows the connections of all threads, so that closing closes them all."""
+class Sqlite(peewee.SqliteDatabase):
+    """A SQLite file. Each thread has its own connection, opened when it first asks; closing closes them all."""
+
+    postgres = False
+    # Which data directory this is, for what several hubs share.
+    place = "here"
 
     def __init__(self, path: Path):
         super().__init__(str(path), pragmas=PRAGMAS, check_same_thread=False)
         self._known: dict[threading.Thread, sqlite3.Connection] = {}
         self._known_lock = threading.Lock()
+        # Two writers would make each other wait for the file, unfairly and up to seconds; here they queue.
+        self._turn = threading.RLock()
 
     def _connect(self) -> sqlite3.Connection:
         connection = super()._connect()  # type: ignore[misc]
@@ -58,92 +68,173 @@ class _Sqlite(peewee.SqliteDatabase):
             while self._known:
                 self._known.popitem()[1].close()
 
+    def close_mine(self) -> None:
+        """Closes the connection of this thread, which is about to end."""
+        if not self.is_closed():
+            self.close()
 
-def open(url: str | Path) -> None:
-    """Opens the database, a path or a URL (`sqlite:///relative`, `sqlite:////absolute`), and brings its tables up to
-    date; makes what is missing, for its owner only.
+    @contextmanager
+    def writing(self, *, for_good: bool = False) -> Iterator[None]:
+        """See the function `writing`."""
+        if for_good:
+            self.execute_sql("PRAGMA synchronous = FULL")
+        try:
+            with _ours(), self._turn, self.atomic("IMMEDIATE"):
+                yield
+        finally:
+            if for_good:
+                self.execute_sql("PRAGMA synchronous = NORMAL")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """See the function `reading`."""
+        with _ours(), self.atomic("DEFERRED"):
+            yield
+
+    def rows(self, sql: str, *values: object) -> list[tuple]:
+        """See the function `rows`."""
+        try:
+            return self.execute_sql(sql, values).fetchall()
+        except IntegrityFailed:
+            raise
+        except _FAILURES as cause:
+            raise failed(cause) from cause
+
+    def change(self, sql: str, *values: object) -> int:
+        """See the function `change`."""
+        return self.execute_sql(sql, values).rowcount
+
+    def change_many(self, sql: str, values: list[tuple]) -> None:
+        """See the function `change_many`."""
+        self.connection().executemany(sql, values)
+
+
+@contextmanager
+def _ours() -> Iterator[None]:
+    """Turns failures of the database into StoreFailed; what the caller's values cause stays what it is."""
+    try:
+        yield
+    except IntegrityFailed:
+        raise
+    except _FAILURES as cause:
+        raise failed(cause) from cause
+
+
+def open(url: str | Path, *, local_path: Path | None = None) -> None:
+    """Opens the database, a path or a URL (`sqlite:///relative`, `sqlite:////absolute`, `postgresql://…`), and brings
+    its tables up to date; makes what is missing of a file, for its owner only. local_path: with Postgres, the SQLite
+    file that belongs to the data directory.
 
     Raises CannotStart (also for one that a newer program has made) and FileDamaged: then the file is as it was."""
-    path = _path(url)
+    text = str(url)
+    if text.startswith(("postgresql://", "postgres://")):
+        if local_path is None:
+            raise CannotStart("With Postgres a local file for the index of the log is needed, too.")
+        from ananta.store.postgres import Postgres
+
+        beside = _open_file(local_path, migrations.LOCAL)
+        beside.place = _place(local_path.with_name("place"))
+        tables.local.initialize(beside)
+        try:
+            shared = Postgres(text)
+            tables.database.initialize(shared)
+            shared.prepare()
+        except BaseException:
+            close()
+            raise
+        return
+    file = _open_file(_path(url), migrations.STEPS)
+    tables.database.initialize(file)
+    tables.local.initialize(file)
+
+
+def _open_file(path: Path, steps: migrations.Steps) -> Sqlite:
     private_directory(path.parent)
     existed = _prepare(path)
-    database = _Sqlite(path)
+    file = Sqlite(path)
     try:
         try:
-            database.execute_sql("SELECT count(*) FROM sqlite_master").fetchall()
+            file.execute_sql("SELECT count(*) FROM sqlite_master").fetchall()
         except peewee.DatabaseError as cause:
             if isinstance(cause, peewee.OperationalError):
                 raise CannotStart(f"The database {path} cannot be opened: {cause}.") from cause
             raise _damaged(path, str(cause)) from cause
-        tables.database.initialize(database)
-        migrations.run(database, path, existed=existed)
+        migrations.run(file, path, existed=existed, steps=steps)
     except BaseException:
-        database.close_all()
+        file.close_all()
         raise
+    return file
+
+
+def main() -> "Sqlite | Postgres":
+    """The database of the product; shared by several hubs when it is Postgres."""
+    return tables.database.obj
+
+
+def local() -> Sqlite:
+    """The database of this data directory."""
+    return tables.local.obj
+
+
+def shared() -> bool:
+    """Whether other processes may work on the main database, too."""
+    return main().postgres
 
 
 def close() -> None:
     """Closes the connections of all threads."""
-    if tables.database.obj is not None:
-        tables.database.obj.close_all()
+    for proxy in (tables.database, tables.local):
+        if proxy.obj is not None:
+            proxy.obj.close_all()
 
 
 def close_mine() -> None:
-    """Closes the connection of this thread, which is about to end."""
-    if tables.database.obj is not None and not tables.database.is_closed():
-        tables.database.close()
+    """Closes the connections of this thread, which is about to end."""
+    for proxy in (tables.database, tables.local):
+        if proxy.obj is not None:
+            proxy.obj.close_mine()
 
 
-@contextmanager
-def writing() -> Iterator[None]:
-    """One transaction at a time in this process. It may be nested. Raises StoreFailed if the database fails."""
-    try:
-        with _turn, tables.database.atomic("IMMEDIATE"):
-            yield
-    except _OF_THE_CALLER:
-        raise
-    except _FAILURES as cause:
-        raise _failed(cause) from cause
+def writing(*, for_good: bool = False) -> AbstractContextManager[None]:
+    """One transaction on the main database; in SQLite one at a time. It may be nested, for_good may not: that outlives
+    a loss of power, for what a process acts on next. Raises StoreFailed if the database fails.
+
+    Two of them may run at once on Postgres: what is read to be changed is read with `locked`."""
+    return main().writing(for_good=for_good)
 
 
-@contextmanager
-def reading() -> Iterator[None]:
-    """Several questions that see the same state of the database."""
-    try:
-        with tables.database.atomic("DEFERRED"):
-            yield
-    except _OF_THE_CALLER:
-        raise
-    except _FAILURES as cause:
-        raise _failed(cause) from cause
+def reading() -> AbstractContextManager[None]:
+    """Several questions that see the same state of the main database."""
+    return main().reading()
 
 
 def rows(sql: str, *values: object) -> list[tuple]:
     """Returns the rows of a question in SQL; twenty times faster than by model. Raises StoreFailed."""
-    try:
-        return tables.database.execute_sql(sql, values).fetchall()
-    except _OF_THE_CALLER:
-        raise
-    except _FAILURES as cause:
-        raise _failed(cause) from cause
+    return main().rows(sql, *values)
 
 
 def change(sql: str, *values: object) -> int:
     """Returns how many rows were changed; only within `writing`."""
-    return tables.database.execute_sql(sql, values).rowcount
+    return main().change(sql, *values)
 
 
 def change_many(sql: str, values: list[tuple]) -> None:
     """The same change with many rows of values; only within `writing`."""
-    tables.database.connection().executemany(sql, values)
+    main().change_many(sql, values)
 
 
-def _failed(cause: BaseException) -> StoreFailed:
+def locked(sql: str, *values: object) -> list[tuple]:
+    """Returns the rows of a question, which nobody else can change until this transaction ends; only within
+    `writing`."""
+    return main().rows(sql + " FOR UPDATE" if main().postgres else sql, *values)
+
+
+def failed(cause: BaseException) -> StoreFailed:
     # SQLite has rolled back by itself after a full disk; the complaint about a second time hides why.
     while "cannot rollback" in str(cause) and cause.__context__ is not None:
         cause = cause.__context__
     cure = " Make room." if "full" in str(cause) else ""
-    return StoreFailed(f"The database failed: {cause}.{cure}", retry_after=5)
+    return StoreFailed(f"The database failed: {' '.join(str(cause).split())}.{cure}", retry_after=5)
 
 
 def _path(url: str | Path) -> Path:
@@ -152,9 +243,22 @@ def _path(url: str | Path) -> Path:
         return Path(url)
     if not text.startswith("sqlite:///") or text == "sqlite:///":
         scheme = text.partition("://")[0]
-        raise CannotStart(f"DATABASE_URL begins with {scheme}://, and only SQLite can be used: leave it out, or set "
-                          "sqlite:///path/to/file.")
+        raise CannotStart(f"DATABASE_URL begins with {scheme}://, and only SQLite and Postgres can be used: leave it out, "
+                          "or set sqlite:///path/to/file or postgresql://user:password@host/database.")
     return Path(text.removeprefix("sqlite:///"))
+
+
+def _place(path: Path) -> str:
+    """Returns the name of this data directory that no other one has; made at the first time."""
+    try:
+        if not path.exists():
+            replace(path, os.urandom(8).hex().encode() + b"\n")
+        place = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as cause:
+        raise CannotStart(f"{path} cannot be used: {cause}.") from cause
+    if not place:
+        raise FileDamaged(f"{path} is empty: restore it, or remove it if this directory has never served a hub.")
+    return place
 
 
 def _prepare(path: Path) -> bool:

@@ -127,7 +127,7 @@ class Journal:
     def last(self, limit: int, task_id: str | None = None) -> list[bytes]:
         """Returns the last `limit` records, of one task or of all, oldest first: each a JSON object."""
         newest = Newest(max(0, limit), None if task_id is None else records.plain(task_id))
-        with database.reading(), ExitStack() as stack:
+        with database.local().reading(), ExitStack() as stack:
             at = position() or Position(self._files.oldest(), 1)
             opened = self._files.open_from(at.generation, stack)
             if opened and opened[0][0] == at.generation and not at.holds(opened[0][1]):
@@ -140,13 +140,13 @@ class Journal:
 
     def count(self) -> int:
         """Returns how many records are indexed."""
-        return database.rows("SELECT coalesce(sum(records), 0) FROM journal_position")[0][0]
+        return database.local().rows("SELECT coalesce(sum(records), 0) FROM journal_position")[0][0]
 
     def knows(self, run_ids: Collection[str]) -> set[str]:
         """Returns which of these runs are indexed, or wait to be written. Looks at the whole table."""
         with self._lock:
             waiting = {each.id for each in self._pending}
-        found = database.rows("SELECT run_id FROM journal WHERE run_id IN (SELECT value FROM json_each(?))",
+        found = database.local().rows("SELECT run_id FROM journal WHERE run_id IN (SELECT value FROM json_each(?))",
                               msgspec.json.encode(list(run_ids)).decode())
         return {run_id for (run_id,) in found} | waiting.intersection(run_ids)
 
@@ -161,7 +161,7 @@ class Journal:
         """What the table adds to the records from the files, oldest first. Commands of results that still look for
         theirs are given to newest."""
         where, values = ("AND task_id = ?", (newest.task_id,)) if newest.task_id is not None else ("", ())
-        found = [raw for (raw,) in database.rows(
+        found = [raw for (raw,) in database.local().rows(
             "SELECT CAST(record AS BLOB) FROM journal WHERE seq < ? AND record IS NOT NULL "
             f"{where} ORDER BY seq DESC LIMIT ?", at.next_seq, *values, newest.limit + newest.waiting)]
         if newest.waiting:

@@ -48,7 +48,7 @@ class Position:
 
 def position() -> Position | None:
     """Returns where the index ends, or None if it is empty."""
-    found = database.rows('SELECT generation, first_seq, lines, records, "offset", last_line, link '
+    found = database.local().rows('SELECT generation, first_seq, lines, records, "offset", last_line, link '
                           "FROM journal_position ORDER BY generation DESC LIMIT 1")
     return Position(*found[0]) if found else None
 
@@ -82,7 +82,7 @@ class LogIndex:
             fd = opened.pop(at.generation, None)
             if fd is not None and not at.holds(fd):
                 at = Position(at.generation, at.first_seq, link=chain.FIRST)
-                with database.writing():
+                with database.local().writing():
                     _save(at)
             lines = self._lines(fd, at.offset) if fd is not None else []
             if lines:
@@ -96,7 +96,7 @@ class LogIndex:
             if not opened:
                 self._drop_rest(at)
                 return False
-            with database.writing():
+            with database.local().writing():
                 _save(Position(min(opened), at.next_seq))
             return True
 
@@ -138,18 +138,18 @@ class LogIndex:
         new = replace(at, lines=at.lines + len(lines), offset=at.offset + size, link=link,
                       last_line=at.offset + size - len(lines[-1]) - 1,
                       records=at.records + sum(row[6] is not None for row in rows) - len(merged))
-        with database.writing():
-            database.change_many("INSERT OR REPLACE INTO journal (seq, run_id, task_id, timestamp, step, hash, record) "
+        with database.local().writing():
+            database.local().change_many("INSERT OR REPLACE INTO journal (seq, run_id, task_id, timestamp, step, hash, record) "
                                  "VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             if merged:
-                database.change_many("UPDATE journal SET record = NULL, task_id = NULL WHERE seq = ?", merged)
+                database.local().change_many("UPDATE journal SET record = NULL, task_id = NULL WHERE seq = ?", merged)
             _save(new)
 
     def _compare(self, rows: list[Row]) -> None:
         """Notes the first line that is not what was indexed at its place before the file was replaced."""
         if self._break_noted or not _indexed_from(rows[0][0]):
             return
-        before = {seq: (link, record) for seq, link, record in database.rows(
+        before = {seq: (link, record) for seq, link, record in database.local().rows(
             "SELECT seq, hash, record FROM journal WHERE seq BETWEEN ? AND ?", rows[0][0], rows[-1][0])}
         for row in rows:
             if row[0] in before and before[row[0]][0] != row[5]:
@@ -159,17 +159,17 @@ class LogIndex:
     def _drop_rest(self, at: Position) -> None:
         """Forgets what the table knew of a longer file."""
         if _indexed_from(at.next_seq):
-            link, record = database.rows("SELECT hash, record FROM journal WHERE seq >= ? ORDER BY seq LIMIT 1", at.next_seq)[0]
+            link, record = database.local().rows("SELECT hash, record FROM journal WHERE seq >= ? ORDER BY seq LIMIT 1", at.next_seq)[0]
             if not self._break_noted:
                 self._note(link, record)
-            with database.writing():
-                database.change("DELETE FROM journal WHERE seq >= ?", at.next_seq)
+            with database.local().writing():
+                database.local().change("DELETE FROM journal WHERE seq >= ?", at.next_seq)
         self._break_noted = False
 
     def _note(self, link: str, record: str | None) -> None:
         self._break_noted = True
-        with database.writing():
-            database.change("INSERT OR IGNORE INTO journal_break (link, noticed, record) VALUES (?, ?, ?)",
+        with database.local().writing():
+            database.local().change("INSERT OR IGNORE INTO journal_break (link, noticed, record) VALUES (?, ?, ?)",
                             link, time.time(), record)
 
 
@@ -180,13 +180,13 @@ def _row(seq: int, link: str, served: Served | None) -> Row:
 
 
 def _indexed_from(seq: int) -> bool:
-    return bool(database.rows("SELECT 1 FROM journal WHERE seq >= ? LIMIT 1", seq))
+    return bool(database.local().rows("SELECT 1 FROM journal WHERE seq >= ? LIMIT 1", seq))
 
 
 def _stored_outs(before: int) -> dict[tuple, list[tuple[int, Served]]]:
     """The commands among the last indexed lines that still wait for their result."""
     outs: dict[tuple, list[tuple[int, Served]]] = {}
-    for seq, record in database.rows("SELECT seq, record FROM journal WHERE seq >= ? AND seq < ? AND record IS NOT NULL "
+    for seq, record in database.local().rows("SELECT seq, record FROM journal WHERE seq >= ? AND seq < ? AND record IS NOT NULL "
                                      "ORDER BY seq", before - 1000, before):
         served = parse(record.encode())
         if served and served.direction == "out":
@@ -195,6 +195,6 @@ def _stored_outs(before: int) -> dict[tuple, list[tuple[int, Served]]]:
 
 
 def _save(at: Position) -> None:
-    database.change('INSERT OR REPLACE INTO journal_position (generation, first_seq, lines, records, "offset", last_line, '
+    database.local().change('INSERT OR REPLACE INTO journal_position (generation, first_seq, lines, records, "offset", last_line, '
                     "link) VALUES (?, ?, ?, ?, ?, ?, ?)", at.generation, at.first_seq, at.lines, at.records, at.offset,
                     at.last_line, at.link)

@@ -1,6 +1,10 @@
-"""Numbered steps that make the tables what the program needs. Steps are appended, never changed."""
+"""Numbered steps that make the tables what the program needs. Steps are appended, never changed.
+
+They are written for SQLite; `_postgres` turns their types into those of Postgres.
+"""
 import contextlib
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -12,6 +16,10 @@ from ananta.errors import CannotStart
 from ananta.store.files import PRIVATE_FILE, private_directory, reason, sync_directory
 
 Execute = Callable[[str], object]
+Steps = tuple[Callable[[Execute], None], ...]
+# In Postgres REAL has four bytes, which is not enough for a time.
+_TYPES = {"REAL": "DOUBLE PRECISION", "BLOB": "BYTEA", "INTEGER PRIMARY KEY AUTOINCREMENT": "BIGSERIAL PRIMARY KEY"}
+_LOCK = 0x414E414E5441  # any number that nobody else takes
 
 
 def journal(execute: Execute) -> None:
@@ -41,10 +49,70 @@ def answers(execute: Execute) -> None:
     execute("CREATE INDEX answers_begun_at ON answers (begun_at)")
 
 
-STEPS: tuple[Callable[[Execute], None], ...] = (journal, proposals, answers)
+def hub(execute: Execute) -> None:
+    task = ("id TEXT PRIMARY KEY NOT NULL, title TEXT, description TEXT, status TEXT NOT NULL, board TEXT NOT NULL, "
+            "run_state TEXT NOT NULL, priority TEXT NOT NULL, template_id TEXT, tags TEXT NOT NULL, team_id TEXT, "
+            "assigned_role_id TEXT, parent_task_id TEXT, assigned_agent_url TEXT, assigned_agent_token BLOB, "
+            "last_proposal TEXT, last_output TEXT, last_exit_code INTEGER, subtasks TEXT NOT NULL, callback_url TEXT, "
+            "callback_token BLOB, created_at REAL NOT NULL, updated_at REAL NOT NULL, steps BIGINT NOT NULL, "
+            "recent TEXT NOT NULL, document TEXT NOT NULL")
+    execute(f"CREATE TABLE tasks ({task})")
+    for columns in ("updated_at", "created_at", "board, updated_at", "team_id, updated_at", "assigned_agent_url, updated_at",
+                    "parent_task_id", "template_id", "run_state"):
+        execute(f"CREATE INDEX tasks_{columns.replace(', ', '_')} ON tasks ({columns})")
+    execute(f"CREATE TABLE archived_tasks ({task}, archived_at REAL NOT NULL)")
+    execute("CREATE INDEX archived_tasks_archived_at ON archived_tasks (archived_at)")
+    execute("CREATE TABLE task_history (id INTEGER PRIMARY KEY AUTOINCREMENT, task_id TEXT NOT NULL, run_id TEXT NOT NULL, "
+            "document TEXT NOT NULL)")
+    execute("CREATE UNIQUE INDEX task_history_run_id ON task_history (run_id)")
+    execute("CREATE INDEX task_history_task_id_id ON task_history (task_id, id)")
+    execute("CREATE TABLE counters (name TEXT PRIMARY KEY NOT NULL, value BIGINT NOT NULL)")
+    execute("CREATE TABLE templates (id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, description TEXT, "
+            "prompt_template TEXT NOT NULL, provider TEXT, model TEXT, defaults TEXT, created_at REAL NOT NULL, "
+            "updated_at REAL NOT NULL)")
+    execute("CREATE INDEX templates_name ON templates (name)")
+    execute("CREATE TABLE agents (url TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, role TEXT NOT NULL, token BLOB, "
+            "previous_token BLOB, last_seen REAL NOT NULL, status TEXT NOT NULL, resources TEXT, "
+            "registered_at REAL NOT NULL)")
+    execute("CREATE TABLE users (username TEXT PRIMARY KEY NOT NULL, password_hash TEXT NOT NULL, role TEXT NOT NULL, "
+            "mfa_enabled INTEGER NOT NULL, mfa_secret BLOB, mfa_backup_codes TEXT NOT NULL, "
+            "failed_login_attempts INTEGER NOT NULL, lockout_until REAL, generation BIGINT NOT NULL, "
+            "created_at REAL NOT NULL, deleted_at REAL)")
+    execute("CREATE TABLE refresh_tokens (token_hash TEXT PRIMARY KEY NOT NULL, username TEXT NOT NULL, "
+            "expires_at REAL NOT NULL)")
+    execute("CREATE INDEX refresh_tokens_username ON refresh_tokens (username)")
+    execute("CREATE TABLE password_history (id INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL, "
+            "password_hash TEXT NOT NULL, created_at REAL NOT NULL)")
+    execute("CREATE INDEX password_history_username ON password_history (username)")
+    execute("CREATE TABLE banned_ips (ip TEXT PRIMARY KEY NOT NULL, banned_until REAL NOT NULL, reason TEXT)")
+    execute("CREATE TABLE attempts (id INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL, who TEXT NOT NULL, "
+            "at REAL NOT NULL)")
+    execute("CREATE INDEX attempts_scope_who_at ON attempts (scope, who, at)")
+    execute("CREATE INDEX attempts_at ON attempts (at)")
+    execute("CREATE TABLE stats_history (id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp REAL NOT NULL, "
+            "document TEXT NOT NULL)")
+    execute("CREATE INDEX stats_history_timestamp ON stats_history (timestamp)")
+    execute("CREATE TABLE audit_logs (id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp REAL NOT NULL, username TEXT NOT NULL, "
+            "ip TEXT, action TEXT NOT NULL, details TEXT NOT NULL, hash TEXT NOT NULL)")
+    execute("CREATE INDEX audit_logs_timestamp ON audit_logs (timestamp)")
+    execute("CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, origin TEXT NOT NULL, "
+            "document TEXT NOT NULL)")
+    execute("CREATE INDEX events_at ON events (at)")
+    execute("CREATE TABLE leases (name TEXT PRIMARY KEY NOT NULL, owner TEXT NOT NULL, until REAL NOT NULL)")
+    execute("CREATE TABLE shared_journal (place TEXT NOT NULL, run_id TEXT NOT NULL, task_id TEXT NOT NULL, "
+            "timestamp REAL NOT NULL, record TEXT NOT NULL, PRIMARY KEY (place, run_id))")
+    execute("CREATE INDEX shared_journal_task_id_timestamp ON shared_journal (task_id, timestamp)")
+    execute("CREATE TABLE facts (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)")
+    # Of several hubs on one database, only the one that took a proposal to run it can tell what became of that.
+    execute("ALTER TABLE proposals ADD COLUMN place TEXT")
 
 
-def run(database: peewee.Database, path: Path, *, existed: bool, steps: tuple[Callable[[Execute], None], ...] = STEPS) -> None:
+LOCAL: Steps = (journal,)
+STEPS: Steps = (*LOCAL, proposals, answers, hub)
+SHARED: Steps = STEPS[len(LOCAL):]
+
+
+def run(database: peewee.Database, path: Path, *, existed: bool, steps: Steps = STEPS) -> None:
     """Takes the steps the database lacks, each in a transaction of its own; a copy of an existing one is made first.
 
     Raises CannotStart: for a database that a newer program has made, and when a step fails, which then has changed
@@ -57,9 +125,30 @@ def run(database: peewee.Database, path: Path, *, existed: bool, steps: tuple[Ca
         if done < len(steps) and existed and database.get_tables():
             _copy(path, path.parent / "backups" / f"ananta-before-{done + 1}.db")
         for number in range(done + 1, len(steps) + 1):
-            _take(database, number, steps[number - 1])
+            with database.atomic("IMMEDIATE"):
+                _take(database.execute_sql, number, steps[number - 1])
     except peewee.DatabaseError as cause:
         raise CannotStart(f"The database {path} cannot be brought up to date: {cause}.") from cause
+
+
+def run_shared(database, steps: Steps = SHARED) -> None:
+    """The same on Postgres, where several programs may start at once: one takes the steps, the others wait.
+
+    Raises CannotStart and what the database raises."""
+    def execute(sql: str) -> object:
+        return database.execute_sql(_postgres(sql))
+
+    taken = True
+    while taken:
+        with database.writing():
+            database.rows("SELECT pg_advisory_xact_lock(?)", _LOCK)
+            done = _version(database)
+            if done > len(steps):
+                raise CannotStart(f"The database of DATABASE_URL was made by a newer version of Ananta (its step {done}, this "
+                                  f"version knows {len(steps)}): use that version.")
+            taken = done < len(steps)
+            if taken:
+                _take(execute, done + 1, steps[done])
 
 
 def _version(database: peewee.Database) -> int:
@@ -68,13 +157,17 @@ def _version(database: peewee.Database) -> int:
     return database.execute_sql("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()[0]
 
 
-def _take(database: peewee.Database, number: int, step: Callable[[Execute], None]) -> None:
-    with database.atomic("IMMEDIATE"):
-        database.execute_sql("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY NOT NULL, "
-                             "name TEXT NOT NULL, taken_at REAL NOT NULL)")
-        step(database.execute_sql)
-        database.execute_sql("INSERT INTO schema_version (version, name, taken_at) VALUES (?, ?, ?)",
-                             (number, step.__name__, time.time()))
+def _take(execute: Execute, number: int, step: Callable[[Execute], None]) -> None:
+    execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY NOT NULL, name TEXT NOT NULL, "
+            "taken_at REAL NOT NULL)")
+    step(execute)
+    execute(f"INSERT INTO schema_version (version, name, taken_at) VALUES ({number}, '{step.__name__}', {time.time()})")
+
+
+def _postgres(sql: str) -> str:
+    for ours, theirs in _TYPES.items():
+        sql = re.sub(rf"\b{ours}\b", theirs, sql)
+    return sql
 
 
 def _copy(path: Path, copy: Path) -> None:

@@ -5,8 +5,6 @@ would be another command. The database is readable by its owner only; what goes 
 model is masked where it goes.
 """
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 
 from ananta.domain.prompts import Earlier
@@ -73,7 +71,7 @@ def claim(proposal_id: str, run_id: str, decided_by: str, now: float) -> StoredP
 def release(proposal_id: str, run_id: str) -> None:
     """Takes a claim back as if it had never been. Only for a run of which nothing was started: no place was free, or
     its start could not be journalled."""
-    with writing_for_good():
+    with database.writing(for_good=True):
         database.change("UPDATE proposals SET state = ?, decided_by = NULL, decided_at = NULL, run_id = NULL "
                         "WHERE id = ? AND state = ? AND run_id = ?", OPEN, plain(proposal_id), RUN, run_id)
 
@@ -92,10 +90,10 @@ def expire(now: float) -> int:
 def refusals(task_id: str | None, limit: int) -> list[Earlier]:
     """Returns what people refused in this task (None: outside of every task), with their reasons: the newest `limit`,
     oldest first. What was edited is not among them."""
+    of_task, values = ("task_id IS NULL", []) if task_id is None else ("task_id = ?", [plain(task_id)])
     found = database.rows(
-        "SELECT prompt, reason, command, decide_reason FROM proposals WHERE task_id IS ? AND state = ? "
-        "AND decide_reason <> ? ORDER BY created_at DESC, id DESC LIMIT ?",
-        None if task_id is None else plain(task_id), REFUSED, EDITED, max(0, limit))
+        f"SELECT prompt, reason, command, decide_reason FROM proposals WHERE {of_task} AND state = ? "
+        "AND decide_reason <> ? ORDER BY created_at DESC, id DESC LIMIT ?", *values, REFUSED, EDITED, max(0, limit))
     return [Earlier(prompt=prompt, reason=reason, command=_text(command), refusal=refusal)
             for prompt, reason, command, refusal in reversed(found)]
 
@@ -107,23 +105,11 @@ def prune(now: float) -> int:
                                OPEN, now - KEEP_S)
 
 
-@contextmanager
-def writing_for_good() -> Iterator[None]:
-    """`database.writing`, and what it wrote outlives a loss of power too: else a decision could be forgotten that a
-    process has already acted on. Not to be used within another transaction."""
-    database.rows("PRAGMA synchronous = FULL")
-    try:
-        with database.writing():
-            yield
-    finally:
-        database.rows("PRAGMA synchronous = NORMAL")
-
-
 # ---
 
 def _end(proposal_id: str, state: str, decided_by: str, now: float, *, run_id: str | None = None,
          reason: str | None = None) -> StoredProposal:
-    with writing_for_good():
+    with database.writing(for_good=True):
         won = _decide(proposal_id, state, decided_by, now, run_id=run_id, reason=reason)
         found = find(proposal_id)
     if not won:
@@ -135,9 +121,16 @@ def _decide(proposal_id: str, state: str, decided_by: str, now: float, *, run_id
             reason: str | None = None) -> bool:
     """The one conditional update that decides who was first."""
     return database.change(
-        "UPDATE proposals SET state = ?, decided_by = ?, decided_at = ?, run_id = ?, decide_reason = ? "
-        "WHERE id = ? AND state = ? AND expires_at > ?",
-        state, plain(decided_by), now, run_id, None if reason is None else plain(reason), plain(proposal_id), OPEN, now) == 1
+        "UPDATE proposals SET state = ?, decided_by = ?, decided_at = ?, run_id = ?, decide_reason = ?, place = ? "
+        "WHERE id = ? AND state = ? AND expires_at > ?", state, plain(decided_by), now, run_id,
+        None if reason is None else plain(reason), database.local().place, plain(proposal_id), OPEN, now) == 1
+
+
+def claimed(limit: int) -> dict[str, tuple[str, float]]:
+    """Returns the newest runs of this data directory that began with a proposal: run → (proposal, when decided)."""
+    return {run_id: (proposal_id, decided_at) for run_id, proposal_id, decided_at in database.rows(
+        "SELECT run_id, id, decided_at FROM proposals WHERE state = ? AND run_id IS NOT NULL AND (place IS NULL OR place = ?) "
+        "ORDER BY decided_at DESC LIMIT ?", RUN, database.local().place, limit)}
 
 
 def _ended(proposal: StoredProposal) -> Conflict:

@@ -1,20 +1,41 @@
-"""What is kept in the database. Nobody outside store/ imports this.
+"""What is kept in the databases. Nobody outside store/ imports this.
 
 The tables are made by the steps in migrations.py; a test compares them with the classes here.
 """
-from peewee import BigIntegerField, BlobField, CompositeKey, DatabaseProxy, FloatField, IntegerField, Model, TextField
+from peewee import (
+    AutoField,
+    BigIntegerField,
+    BlobField,
+    CompositeKey,
+    DatabaseProxy,
+    FloatField,
+    IntegerField,
+    Model,
+    TextField,
+)
 
-# The one global: one process has one database. Set by database.open.
+# The only globals: one process has one database and, with Postgres, a local one beside it. Set by database.open.
 database = DatabaseProxy()
+local = DatabaseProxy()
 
 
 class Table(Model):
+    """In the main database."""
+
     class Meta:
         database = database
         legacy_table_names = False
 
 
-class JournalRow(Table):
+class LocalTable(Model):
+    """In the database of the data directory."""
+
+    class Meta:
+        database = local
+        legacy_table_names = False
+
+
+class JournalRow(LocalTable):
     """The index of the terminal log: a row for every line, in order; the files are the truth.
 
     seq: which line it is, counted over all files; hash: its link in the chain; record: the JSON that is served, None
@@ -33,7 +54,7 @@ class JournalRow(Table):
         indexes = ((("task_id", "seq"), False),)
 
 
-class JournalPosition(Table):
+class JournalPosition(LocalTable):
     """How far each file of the log is indexed.
 
     generation: 1 for the oldest file; first_seq: of its first line; offset: the bytes that are indexed; last_line:
@@ -51,7 +72,7 @@ class JournalPosition(Table):
         table_name = "journal_position"
 
 
-class JournalBreak(Table):
+class JournalBreak(LocalTable):
     """Where the log turned out not to be what had been indexed: the first line that was different.
 
     link: what it had been; record: what it had said; noticed: epoch seconds."""
@@ -67,7 +88,8 @@ class JournalBreak(Table):
 class ProposalRow(Table):
     """A command that was shown, and what was decided about it; see StoredProposal in domain/proposals.py.
 
-    command, cwd, session, target: UTF-8 to the byte, never masked, because exactly this runs; reasons: a JSON array."""
+    command, cwd, session, target: UTF-8 to the byte, never masked, because exactly this runs; reasons: a JSON array;
+    place: the data directory whose log has the run."""
 
     id = TextField(primary_key=True)
     digest = TextField()
@@ -91,6 +113,7 @@ class ProposalRow(Table):
     run_id = TextField(null=True)
     # Model has a method `raw`.
     raw_text = TextField(column_name="raw")
+    place = TextField(null=True)
 
     class Meta:
         table_name = "proposals"
@@ -115,3 +138,245 @@ class AnswerRow(Table):
     class Meta:
         table_name = "answers"
         primary_key = CompositeKey("caller", "idempotency_key")
+
+
+class _Task(Table):
+    """A task. document: the JSON that is served, without its history and its closing brace; recent: its last steps for
+    lists, a JSON array; board: the status, normalised; steps: how many there are in task_history.
+
+    assigned_agent_token, callback_token: sealed, see vault.py."""
+
+    id = TextField(primary_key=True)
+    title = TextField(null=True)
+    description = TextField(null=True)
+    status = TextField()
+    board = TextField()
+    run_state = TextField()
+    priority = TextField()
+    template_id = TextField(null=True)
+    tags = TextField()
+    team_id = TextField(null=True)
+    assigned_role_id = TextField(null=True)
+    parent_task_id = TextField(null=True)
+    assigned_agent_url = TextField(null=True)
+    assigned_agent_token = BlobField(null=True)
+    last_proposal = TextField(null=True)
+    last_output = TextField(null=True)
+    last_exit_code = IntegerField(null=True)
+    subtasks = TextField()
+    callback_url = TextField(null=True)
+    callback_token = BlobField(null=True)
+    created_at = FloatField()
+    updated_at = FloatField()
+    steps = BigIntegerField()
+    recent = TextField()
+    document = TextField()
+
+
+class TaskRow(_Task):
+    class Meta:
+        table_name = "tasks"
+        indexes = ((("updated_at",), False), (("created_at",), False), (("board", "updated_at"), False),
+                   (("team_id", "updated_at"), False), (("assigned_agent_url", "updated_at"), False),
+                   (("parent_task_id",), False), (("template_id",), False), (("run_state",), False))
+
+
+class ArchivedTaskRow(_Task):
+    archived_at = FloatField(index=True)
+
+    class Meta:
+        table_name = "archived_tasks"
+
+
+class TaskHistoryRow(Table):
+    """A step of a task: what was asked, proposed and run. document: JSON; run_id: of its record in the log."""
+
+    id = AutoField()
+    task_id = TextField()
+    run_id = TextField(unique=True)
+    document = TextField()
+
+    class Meta:
+        table_name = "task_history"
+        indexes = ((("task_id", "id"), False),)
+
+
+class CounterRow(Table):
+    """The last number that was given out."""
+
+    name = TextField(primary_key=True)
+    value = BigIntegerField()
+
+    class Meta:
+        table_name = "counters"
+
+
+class TemplateRow(Table):
+    """A prompt with placeholders. defaults: a JSON object."""
+
+    id = TextField(primary_key=True)
+    name = TextField(index=True)
+    description = TextField(null=True)
+    prompt_template = TextField()
+    provider = TextField(null=True)
+    model = TextField(null=True)
+    defaults = TextField(null=True)
+    created_at = FloatField()
+    updated_at = FloatField()
+
+    class Meta:
+        table_name = "templates"
+
+
+class AgentRow(Table):
+    """A registered agent. token, previous_token: sealed, see vault.py; the previous one stays until the new one has
+    worked; resources: a JSON object."""
+
+    url = TextField(primary_key=True)
+    name = TextField()
+    role = TextField()
+    token = BlobField(null=True)
+    previous_token = BlobField(null=True)
+    last_seen = FloatField()
+    status = TextField()
+    resources = TextField(null=True)
+    registered_at = FloatField()
+
+    class Meta:
+        table_name = "agents"
+
+
+class UserRow(Table):
+    """A person who signs in. generation: tokens that name a smaller one are not valid any more; mfa_backup_codes: a
+    JSON array of hashes; mfa_secret: sealed; deleted_at: the row stays, so that no token of a deleted user is taken for
+    one of a stranger, or of the next user of that name."""
+
+    username = TextField(primary_key=True)
+    password_hash = TextField()
+    role = TextField()
+    mfa_enabled = IntegerField()
+    mfa_secret = BlobField(null=True)
+    mfa_backup_codes = TextField()
+    failed_login_attempts = IntegerField()
+    lockout_until = FloatField(null=True)
+    generation = BigIntegerField()
+    created_at = FloatField()
+    deleted_at = FloatField(null=True)
+
+    class Meta:
+        table_name = "users"
+
+
+class RefreshTokenRow(Table):
+    token_hash = TextField(primary_key=True)
+    username = TextField(index=True)
+    expires_at = FloatField()
+
+    class Meta:
+        table_name = "refresh_tokens"
+
+
+class PasswordHistoryRow(Table):
+    id = AutoField()
+    username = TextField(index=True)
+    password_hash = TextField()
+    created_at = FloatField()
+
+    class Meta:
+        table_name = "password_history"
+
+
+class BannedIpRow(Table):
+    ip = TextField(primary_key=True)
+    banned_until = FloatField()
+    reason = TextField(null=True)
+
+    class Meta:
+        table_name = "banned_ips"
+
+
+class AttemptRow(Table):
+    """A call that counts towards a limit. scope: which limit; who: an address or a user."""
+
+    id = AutoField()
+    scope = TextField()
+    who = TextField()
+    at = FloatField(index=True)
+
+    class Meta:
+        table_name = "attempts"
+        indexes = ((("scope", "who", "at"), False),)
+
+
+class StatsRow(Table):
+    """The figures of a minute; document: JSON."""
+
+    id = AutoField()
+    timestamp = FloatField(index=True)
+    document = TextField()
+
+    class Meta:
+        table_name = "stats_history"
+
+
+class AuditRow(Table):
+    """Who did what. details: a JSON object; hash: the link of this row in the chain."""
+
+    id = AutoField()
+    timestamp = FloatField(index=True)
+    username = TextField()
+    ip = TextField(null=True)
+    action = TextField()
+    details = TextField()
+    hash = TextField()
+
+    class Meta:
+        table_name = "audit_logs"
+
+
+class EventRow(Table):
+    """An event for the hubs that share the database; origin: the process it came from. Kept for minutes only."""
+
+    id = AutoField()
+    at = FloatField(index=True)
+    origin = TextField()
+    document = TextField()
+
+    class Meta:
+        table_name = "events"
+
+
+class LeaseRow(Table):
+    """Which process does a job that only one may do."""
+
+    name = TextField(primary_key=True)
+    owner = TextField()
+    until = FloatField()
+
+    class Meta:
+        table_name = "leases"
+
+
+class SharedRecordRow(Table):
+    """On Postgres: records of tasks from the logs of all hubs. place: whose data directory; record: JSON."""
+
+    place = TextField()
+    run_id = TextField()
+    task_id = TextField()
+    timestamp = FloatField()
+    record = TextField()
+
+    class Meta:
+        table_name = "shared_journal"
+        primary_key = CompositeKey("place", "run_id")
+        indexes = ((("task_id", "timestamp"), False),)
+
+
+class FactRow(Table):
+    """What the processes that share the database have to agree on, such as the fingerprint of the key that seals."""
+
+    name = TextField(primary_key=True)
+    value = TextField()
+
+    class Meta:
+        table_name = "facts"

@@ -19,6 +19,15 @@ def data(tmp_path):
 
 
 @pytest.fixture
+def both(tmp_path, database_url):
+    """An open main database: tests that take this run on SQLite and on Postgres."""
+    directory = tmp_path / "data"
+    database.open(database_url or directory / "ananta.db", local_path=directory / "journal.db")
+    yield directory
+    database.close()
+
+
+@pytest.fixture
 def journals(data):
     """Opens a journal as a start of the program does; all are closed at the end."""
     opened = []

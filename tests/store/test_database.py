@@ -3,19 +3,35 @@ import subprocess
 import sys
 import threading
 
+import peewee
 import pytest
 
 from ananta.errors import CannotStart, FileDamaged, StoreFailed
 from ananta.store import database, migrations, tables
 
 
-def test_a_new_database_has_every_table_and_column(data):
-    for table in tables.Table.__subclasses__():
-        columns = {each[1] for each in database.rows(f"PRAGMA table_info({table._meta.table_name})")}
-        assert columns == {field.column_name for field in table._meta.sorted_fields}
-    assert database.rows("SELECT version, name FROM schema_version") == [
-        (number, step.__name__) for number, step in enumerate(migrations.STEPS, 1)]
-    assert (data / "ananta.db").stat().st_mode & 0o777 == 0o600 and data.stat().st_mode & 0o777 == 0o700
+def _tables(base):
+    return [each for table in base.__subclasses__() for each in (_tables(table) or [table])]
+
+
+def test_a_new_database_has_every_table_column_and_index(both):
+    for table in _tables(tables.Table) + _tables(tables.LocalTable):
+        name, where = table._meta.table_name, database.main() if issubclass(table, tables.Table) else database.local()
+        assert {each.name for each in where.get_columns(name)} == {field.column_name for field in table._meta.sorted_fields}
+        made = {tuple(each.columns) for each in where.get_indexes(name)}
+        keys = {tuple(table._meta.fields[each].column_name for each in table._meta.primary_key.field_names)
+                if isinstance(table._meta.primary_key, peewee.CompositeKey) else (table._meta.primary_key.column_name,)}
+        wanted = {(field.column_name,) for field in table._meta.sorted_fields if field.index or field.unique} | {
+            columns for columns, _ in table._meta.indexes}
+        assert wanted <= made and made - wanted <= keys, name
+    steps = migrations.SHARED if database.shared() else migrations.STEPS
+    assert database.rows("SELECT version, name FROM schema_version ORDER BY version") == [
+        (number, step.__name__) for number, step in enumerate(steps, 1)]
+
+
+def test_files_of_the_database_are_private(both):
+    found = [each for each in both.iterdir() if each.is_file()]
+    assert found and all(each.stat().st_mode & 0o777 == 0o600 for each in found) and both.stat().st_mode & 0o777 == 0o700
 
 
 def test_how_it_is_opened(data):
@@ -29,9 +45,9 @@ def test_it_is_opened_by_url(tmp_path):
     assert (tmp_path / "other.db").exists()
 
 
-@pytest.mark.parametrize("url", ["postgresql://u:secret@h/d", "mysql://x", "sqlite:///", "sqlite://x"])
+@pytest.mark.parametrize("url", ["mysql://u:secret@h/d", "mysql://x", "sqlite:///", "sqlite://x"])
 def test_other_databases_are_refused(url):
-    with pytest.raises(CannotStart, match="only SQLite") as refused:
+    with pytest.raises(CannotStart, match="only SQLite and Postgres") as refused:
         database.open(url)
     assert "secret" not in str(refused.value)
 
