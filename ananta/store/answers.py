@@ -106,9 +106,9 @@ def prune(now: float) -> int:
     owners = database.rows("SELECT DISTINCT owner FROM answers WHERE status IS NULL AND begun_at <= ?", old)
     dead = [owner for (owner,) in owners if not _lives(owner)]
     with database.writing():
-        return database.change(
-            "DELETE FROM answers WHERE begun_at <= ? AND (status IS NOT NULL "
-            f"OR owner IN ({', '.join('?' * len(dead))}))", old, *dead)
+        count = database.change("DELETE FROM answers WHERE begun_at <= ? AND status IS NOT NULL", old)
+        return count + sum(database.change("DELETE FROM answers WHERE begun_at <= ? AND status IS NULL AND owner = ?", old,
+                                           owner) for owner in dead)
 
 
 # ---
@@ -141,10 +141,14 @@ def _run(entry: _Entry) -> dict[str, Any]:
 
 
 def _me() -> str:
-    return f"{os.getpid()} {_start_of(os.getpid())}"
+    main = database.main()
+    return main.owner() if main.postgres else f"{os.getpid()} {_start_of(os.getpid())}"
 
 
 def _lives(owner: str) -> bool:
+    main = database.main()
+    if main.postgres:
+        return owner == main.owner() or main.lives(owner)
     pid, _, start = owner.partition(" ")
     return owner == _me() or (start != "" and pid.isdecimal() and start == _start_of(int(pid)))
 
