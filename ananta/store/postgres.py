@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import peewee
 import psycopg
@@ -41,7 +42,7 @@ class _Adapter(peewee.Psycopg3Adapter):  # type: ignore[name-defined]
 class Postgres(PooledPostgresqlDatabase):
     """The shared database. A connection belongs to a thread for one question or one transaction only."""
 
-    postgres = True
+    postgres: Literal[True] = True
     psycopg3_adapter = _Adapter
 
     def __init__(self, url: str):
