@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PROPOSE_BUDGET_S = 55.0
 SESSION_WAIT_S = 30.0
-WAITING_PLACES = 16
+WAITING_PLACES = 64
 DEFAULT_SESSION = "default"
 REFUSALS = 3
 GENERIC_ORDER = "Propose one command that shows what should be looked at next."
@@ -145,6 +145,9 @@ class Steps:
         self.waiting = Lane("commands that wait for their session", WAITING_PLACES, retry_after_s=2)
         self.stopping = threading.Event()
         self._running: dict[str, threading.Event] = {}
+        # Told of every run: just before it begins, and with its record as it stands in the log. They raise nothing.
+        self.on_begin: list[Callable[[Record], None]] = []
+        self.on_record: list[Callable[[Record], None]] = []
 
     # --- propose
 
@@ -300,6 +303,8 @@ class Steps:
             if begun is not None:
                 begun(record.id)
             self.journal.started(record)
+            for told in self.on_begin:
+                told(record)
         except BaseException:
             if shown is not None:
                 proposals.release(shown.id, record.id)
@@ -338,7 +343,9 @@ class Steps:
                                    command=record.command, reasons=list(verdict.reasons))
 
     def _finish(self, record: Record, start: float) -> None:
-        self.journal.finished(replace(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6)))
+        done = self.journal.finished(replace(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6)))
+        for told in self.on_record:
+            told(done)
 
     def _verdict(self, wanted: Execution, decider: Decider, cwd: str, shown: StoredProposal | None) -> Verdict | None:
         verdict = self.decisions.check(shown, cwd) if shown is not None else None
