@@ -172,8 +172,9 @@ def _router_error(problem: HTTPError) -> bytes:
     path = bottle.request.path
     error: AnantaError
     if problem.status_code == 405:
-        error = errors.MethodNotAllowed(f"{bottle.request.method} is not possible here.",
-                                        allow=problem.get_header("Allow", ""))
+        allowed = problem.get_header("Allow", "").split(",")
+        error = errors.MethodNotAllowed(f"{bottle.request.method} is not possible here.", allow=",".join(
+            sorted({*allowed, "OPTIONS", *(["HEAD"] if "GET" in allowed else [])} - {""})))
     elif problem.status_code == 404:
         error = errors.NotFound(f"There is nothing at {path[:200]}: /openapi.json lists what there is.")
     else:
