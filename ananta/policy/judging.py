@@ -2,7 +2,7 @@
 import re
 
 from ananta.domain.steps import ALLOW, ASK, DENY, Part
-from ananta.policy import classes, cmdlets, commands, floor, grammar, unix, wrappers
+from ananta.policy import classes, cmdlets, commands, floor, grammar, paths, unix, wrappers
 from ananta.policy.rules import Blacklist, Rule, RuleSet
 from ananta.policy.words import UNKNOWN, Command, Reading, Redirect, Word
 
@@ -30,7 +30,7 @@ class Judge:
 
     def line(self, text: str, shell: str) -> list[Part]:
         """Returns the parts of a whole line with what was decided about each."""
-        self.around.tilde = shell == "powershell"
+        self.around.tilde, self.around.dotglob = shell == "powershell", "dotglob" in text or "GLOBIGNORE" in text
         clean = text.encode("utf-8", "replace").decode("utf-8")
         if clean != text or "\0" in text or any(sign in text for sign in "\ue001\ue002\ue003"):
             self.add(_short(clean), ASK, "it contains characters that no command line can have")
@@ -65,7 +65,7 @@ class Judge:
             self.add(_short(text), ASK, "the grammars are not installed, so nothing can be checked")
         if missed:
             self.add(_short(text), ASK, f"`{_short(missed, 60)}` can be read in two ways")
-        self.look_around(reading)
+        self.look_around(reading, text, shell)
         bomb = floor.line_reason(reading.commands) or _windows_bomb(text, shell)
         if bomb:
             self.add(_short(text), DENY, bomb)
@@ -93,8 +93,8 @@ class Judge:
         if not reading.commands and not reading.calls and not reading.problems and text.strip():
             self.add(_short(text), ALLOW, f"`{_short(text, 60)}` only computes a value")
 
-    def look_around(self, reading: Reading) -> None:
-        """Remembers where the line goes with cd, and whether it names this program."""
+    def look_around(self, reading: Reading, text: str, shell: str) -> None:
+        """Remembers where the line goes with cd, whether it names this program, and whether it lists its secrets."""
         for command in reading.commands:
             if not command.words:
                 continue
@@ -105,7 +105,22 @@ class Judge:
                 if UNKNOWN not in target:
                     self.around.cwds.extend(place for place in self.around.places(target) if place not in self.around.cwds)
                     del self.around.cwds[8:]
+        if self.context.secrets_dir and not self.context.secrets_shielded and not self.around.listed:
+            self.around.listed = self.lists(reading, text, shell)
         self.around.mentions_program = self.around.mentions_program or floor.mentions(reading.commands, self.around)
+
+    def lists(self, reading: Reading, text: str, shell: str) -> bool:
+        """Whether a part of the line prints the names of files among which the secrets are."""
+        walks = (shell == "cmd" and bool(re.search(r"\bfor\s+/r\b", text, re.IGNORECASE))) or any("alldirectories" in call.argument.lower() for call in reading.calls)
+        if walks and any(paths.inside(floor.secrets(self.around), place) for place in self.around.places(".")):
+            return True
+        for command in reading.commands:
+            words = [word for word in command.words if word.text not in ("sudo", "env", "time", "nice")]
+            if words and not command.function:
+                name = cmdlets.canonical(words[0].guess) if shell == "powershell" else unix.program_name(words[0].guess).lower()
+                if floor.lists_secrets(name, words[1:], self.around):
+                    return True
+        return False
 
     def command(self, command: Command, functions: set[str], depth: int, *, lifted: int = 0) -> None:
         """Judges one simple command with its assignments and redirections, and what it runs."""
@@ -208,6 +223,8 @@ class Judge:
                 denied = floor.reason(Command([Word("get-content"), Word(constant.group(1))], text=shown, shell="powershell"), self.around)
                 if denied:
                     self.add(shown, DENY, f"`{shown}`: {denied}")
+        if kind == classes.READ and self.around.listed and call.type and call.name.lower().startswith("read"):
+            kind, why = classes.UNCLEAR, "may read this program's secrets among what is found"
         self.add(shown, ALLOW if kind == classes.READ else ASK, f"`{shown}` " + (why or "only reads"))
 
     def coarse(self, rest: str, shell: str) -> None:
