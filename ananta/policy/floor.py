@@ -17,6 +17,7 @@ PRINTERS = names("echo printf write-output write-host rem title")
 DELETERS = names("rm rmdir unlink shred srm wipe truncate mv tee dd cp install ln chmod chown chattr rsync sed perl del erase rd rmdir remove-item clear-content set-content "
                  "add-content out-file move-item rename-item clear-item move ren rename touch find mkfs split gzip bzip2 xz sort tar zip copy xcopy robocopy copy-item icacls takeown "
                  "attrib cipher set-acl export-csv export-clixml tee-object new-item setfacl chgrp sponge ed ex vi vim nano unzip")
+FILES_ONLY = names("rm unlink shred truncate sed perl bzip2 xz del erase clear-content set-content add-content out-file")  # unless recursive
 COPIERS = names("cp tar zip rsync scp copy-item xcopy robocopy copy compress-archive 7z 7za mv gtar bsdtar cpio pax dar restic borg rclone ln install move move-item tar.exe sftp")
 NARROW = names("-name -iname -path -ipath -regex -iregex -mtime -mmin -ctime -cmin -atime -amin -size -newer -user -group -empty -perm -inum -samefile -maxdepth")
 
@@ -64,6 +65,11 @@ def reason(command: Command, around: Surroundings) -> str | None:
     for redirect in command.redirects:
         if not redirect.op.startswith("<<"):
             found = _redirect(redirect.op, redirect.target, around)
+            if found:
+                return found
+        elif not command.words or program_name(command.words[0].guess) == "xargs":
+            # The text of a loop's input, or what xargs makes arguments of: names.
+            found = next((why for piece in redirect.target.guess.split() if (why := _secret_path(Word(piece), around))), None)
             if found:
                 return found
     if not command.words:
@@ -195,6 +201,8 @@ def _own_files(name: str, targets: list[Word], args: list[Word], recursive: bool
         for place in around.places(text):
             if UNKNOWN in text and directory and not _names(place, directory, around):
                 continue  # it may be anything in a folder that happens to hold the data: that is asked about
+            if word.glob and not recursive and name in FILES_ONLY and directory and _before(place) == _before(directory) and not _names(place, directory, around):
+                continue  # of the folder that holds the data it changes the files only
             if directory and paths.may_reach(place, directory, glob=word.glob):
                 return f"`{name}` would change or delete this program's own files"
             if any(paths.may_reach(place, path, glob=word.glob) for path in own):

@@ -82,7 +82,7 @@ class Judge:
             if captured:
                 command.captured = True
             if command.piped_in and previous is not None and command.stdin is None:
-                command.stdin = _printed(previous)
+                command.stdin, command.below = _printed(previous), _searched(previous)
             previous = command
             if command.words and command.stdin is None and not command.assignments and not command.redirects and all(word.constant for word in command.words):
                 twin = (command.text, command.piped_in, command.captured, command.inside, len(functions), len(self.around.cwds))
@@ -254,6 +254,16 @@ def _printed(command: Command) -> str | None:
     if not command.captured or not command.words or command.words[0].guess.rsplit("/", 1)[-1].lower() not in ("echo", "printf", "write-output"):
         return None
     return " ".join(word.guess for word in command.words[1:] if not re.fullmatch(r"-[neE]+", word.guess))
+
+
+def _searched(command: Command) -> str:
+    """Returns the one directory below which a find looks for the names it prints, "" when there are more or none is known."""
+    texts = [word.text for word in command.words]
+    if not texts or unix.program_name(texts[0]) not in ("find", "gfind") or any(text.startswith(("-printf", "-ls", "-exec", "-ok", "-files0")) for text in texts):
+        return ""
+    first = next((i for i, text in enumerate(texts) if i and text.startswith(("-", "(", "!"))), len(texts))
+    starts = texts[1:first] or ["."]
+    return starts[0] if len(starts) == 1 and UNKNOWN not in starts[0] and not command.words[1].glob else ""
 
 
 def _around(text: str, start: int, stop: int) -> str:
