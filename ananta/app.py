@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STOP_COMMANDS_S = 5.0
+PRIVATE = ("config.json", "ananta.db", "backups")  # in the data directory: what may hold keys, and is not masked
 VERDICTS, VERDICT_CHARS = 512, 4096
 
 
@@ -63,6 +64,7 @@ class Agent:
 
     def _open(self, mock_answers: list[str]) -> None:
         settings = self.settings
+        self.contained = containment.active(settings.containment)
         self.secrets = Secrets(settings.secrets_folder)
         self.secret_key = settings.secret_key or self.secrets.key()
         self.token = effective_token(settings.agent_token, self.secrets.token())
@@ -99,14 +101,16 @@ class Agent:
             llm_log=self.llm_log, configuration=self.configuration, decide=self.decide, decisions=self.decisions,
             tools=Tools(self.configuration, self.data_dir), meter=self.meter, model_lane=self.model_lane,
             command_lane=self.command_lane, known=self.mask.known,
-            containment=settings.containment == "workspace" and containment.available() > 0)
+            containment=self.contained)
         self.watch = ModelWatch(self.models, self.configuration, enabled=not settings.disable_llm_check)
         self.configuration.listeners.append(self._configuration_changed)
         self.journal.start()
 
     def _make_runner(self) -> Runner:
-        return Runner(shell_path=self.settings.shell_path, home=(self.settings.work_dir or Path.cwd()).resolve(),
-                             environment=os.environ, secret_names=settings_module.secret_names())
+        kept = (self.data_dir, self.secrets.directory)
+        private = (self.secrets.directory, *(self.data_dir / name for name in PRIVATE))
+        return Runner(shell_path=self.settings.shell_path, home=(self.settings.work_dir or Path.cwd()).resolve(), environment=os.environ,
+                      secret_names=settings_module.secret_names(), protected=kept, private=private)
 
     def models(self) -> "LanguageModels":
         """Returns the language models, made at the first call: a start needs none."""
@@ -184,7 +188,7 @@ class Agent:
         context = Context(
             cwd=cwd, home=os.path.expanduser("~"), data_dir=str(self.data_dir), secrets_dir=str(self.secrets.directory),
             program=(str(Path(sys.argv[0]).resolve()), "ananta"), pid=os.getpid(),
-            is_root=hasattr(os, "geteuid") and os.geteuid() == 0, platform="windows" if os.name == "nt" else "posix")
+            platform="windows" if os.name == "nt" else "posix", secrets_shielded=self.contained)
         verdicts = [decide(command, shell=shell, blacklist=blacklist, rules=each, context=context)
                     for each in rule_sets]
         return max(verdicts, key=lambda verdict: STRICTNESS[verdict.decision])

@@ -130,9 +130,10 @@ def _reserve(key: str, caller: str, fingerprint: str, now: float, before: _Entry
 
 
 def _unknown(entry: _Entry) -> Conflict:
-    look = f"see run {entry.run_id} in the log" if entry.run_id else "no run of it is known"
-    return Conflict("The program ended while it worked on the request with this Idempotency-Key. Whether its command ran "
-                    f"to its end is unknown ({look}), and it is not repeated: take a new key to run it again.",
+    look = (f"see run {entry.run_id} in the log; if it is not there, it never began" if entry.run_id else
+            "no run of it is known")
+    return Conflict("The program ended while it worked on the request with this Idempotency-Key. Whether its command ran, "
+                    f"and to its end, is unknown ({look}), and it is not repeated: take a new key to run it again.",
                     code="outcome_unknown", **_run(entry))
 
 
