@@ -16,6 +16,7 @@ from ananta import __version__, diagnostics
 from ananta import settings as settings_module
 from ananta.agent.configuration import LiveConfiguration
 from ananta.agent.decisions import Decisions
+from ananta.agent.events import Events
 from ananta.agent.lanes import Lane
 from ananta.agent.meter import Meter
 from ananta.agent.policy_files import PolicyFiles
@@ -88,6 +89,7 @@ class Agent:
         self._models: LanguageModels | None = None
         self._making_models = threading.Lock()
         self.meter = Meter()
+        self.events = Events()
         self.command_lane = Lane("running commands", settings.max_commands, retry_after_s=2)
         self.model_lane = Lane("model calls", settings.max_model_calls, retry_after_s=5)
         self.policy_files = PolicyFiles(self.data_dir, Path.cwd(), Path(sys.argv[0]).resolve().parent)
@@ -104,7 +106,17 @@ class Agent:
             containment=self.contained)
         self.watch = ModelWatch(self.models, self.configuration, enabled=not settings.disable_llm_check)
         self.configuration.listeners.append(self._configuration_changed)
+        if settings.role == "hub":
+            self._open_hub()
         self.journal.start()
+
+    def _open_hub(self) -> None:
+        from ananta.hub.callbacks import Callbacks, TaskNews
+        from ananta.store.vault import Vault
+
+        self.vault = Vault(self.secret_key)
+        self.callbacks = Callbacks(self.vault.open)
+        self.news = TaskNews(self.events, self.callbacks)
 
     def _make_runner(self) -> Runner:
         kept = (self.data_dir, self.secrets.directory)
@@ -140,6 +152,8 @@ class Agent:
     def close(self) -> None:
         """Finishes the work and closes everything."""
         self.finish()
+        if self.settings.role == "hub":
+            self.callbacks.close()
         self.runner.close()
         if self._models is not None:
             self._models.close()

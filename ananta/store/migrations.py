@@ -57,11 +57,13 @@ def hub(execute: Execute) -> None:
             "callback_token BLOB, created_at REAL NOT NULL, updated_at REAL NOT NULL, steps BIGINT NOT NULL, "
             "recent TEXT NOT NULL, document TEXT NOT NULL")
     execute(f"CREATE TABLE tasks ({task})")
-    for columns in ("updated_at", "created_at", "board, updated_at", "team_id, updated_at", "assigned_agent_url, updated_at",
-                    "parent_task_id", "template_id", "run_state"):
+    for columns in ("updated_at, id", "created_at", "board, updated_at, id", "team_id, updated_at, id",
+                    "assigned_agent_url, updated_at, id", "run_state, updated_at, id", "board, status, run_state",
+                    "parent_task_id", "template_id"):
         execute(f"CREATE INDEX tasks_{columns.replace(', ', '_')} ON tasks ({columns})")
     execute(f"CREATE TABLE archived_tasks ({task}, archived_at REAL NOT NULL)")
     execute("CREATE INDEX archived_tasks_archived_at ON archived_tasks (archived_at)")
+    execute("CREATE INDEX archived_tasks_template_id ON archived_tasks (template_id)")
     execute("CREATE TABLE task_history (id INTEGER PRIMARY KEY AUTOINCREMENT, task_id TEXT NOT NULL, run_id TEXT NOT NULL, "
             "document TEXT NOT NULL)")
     execute("CREATE UNIQUE INDEX task_history_run_id ON task_history (run_id)")

@@ -176,9 +176,10 @@ class _Task(Table):
 class TaskRow(_Task):
     class Meta:
         table_name = "tasks"
-        indexes = ((("updated_at",), False), (("created_at",), False), (("board", "updated_at"), False),
-                   (("team_id", "updated_at"), False), (("assigned_agent_url", "updated_at"), False),
-                   (("parent_task_id",), False), (("template_id",), False), (("run_state",), False))
+        indexes = ((("updated_at", "id"), False), (("created_at",), False), (("board", "updated_at", "id"), False),
+                   (("team_id", "updated_at", "id"), False), (("assigned_agent_url", "updated_at", "id"), False),
+                   (("run_state", "updated_at", "id"), False), (("board", "status", "run_state"), False),
+                   (("parent_task_id",), False), (("template_id",), False))
 
 
 class ArchivedTaskRow(_Task):
@@ -186,6 +187,7 @@ class ArchivedTaskRow(_Task):
 
     class Meta:
         table_name = "archived_tasks"
+        indexes = ((("template_id",), False),)
 
 
 class TaskHistoryRow(Table):

@@ -1,4 +1,5 @@
 """Bodies and queries to dataclasses; a wrong field is named."""
+import functools
 import re
 from typing import TypeVar
 
@@ -10,6 +11,8 @@ T = TypeVar("T")
 # The client sends "" for drop-downs and inputs that were left alone.
 BLANK_IS_ABSENT = frozenset({"team_type_id", "role_id", "template_id", "custom_template_id", "default_template_id",
                              "model", "provider", "base_url", "api_key", "prompt", "task_id"})
+NOTHING: frozenset[str] = frozenset()
+NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
 INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
@@ -33,15 +36,18 @@ def mapping(body: bytes) -> dict:
 
 
 def read(body: bytes, wanted: type[T], *, schema: bool = False) -> T:
-    """Returns the body as `wanted`: unknown fields are ignored, null counts as absent.
+    """Returns the body as `wanted`: unknown fields are ignored; null counts as absent, and so does "" in the fields of
+    BLANK_IS_ABSENT. A type with CLEARS, a set of names, gets null for these fields when they are null or "".
 
     Raises InvalidInput, or with schema Unprocessable with a list of what does not fit."""
     return convert(mapping(body), wanted, schema=schema)
 
 
 def convert(fields: dict, wanted: type[T], *, schema: bool = False) -> T:
+    clears = getattr(wanted, "CLEARS", NOTHING)
     present = {name: each for name, each in fields.items()
-               if each is not None and not (each == "" and name in BLANK_IS_ABSENT)}
+               if each is not None and not (each == "" and (name in BLANK_IS_ABSENT or name in clears))}
+    present |= {name: None for name in clears & fields.keys() - present.keys()} if clears else {}
     try:
         return msgspec.convert(present, type=wanted)
     except msgspec.ValidationError as cause:
@@ -49,19 +55,30 @@ def convert(fields: dict, wanted: type[T], *, schema: bool = False) -> T:
 
 
 def query(text_fields: dict[str, str], wanted: type[T]) -> T:
-    """Returns the query string's fields as `wanted`; whole numbers are read strictly. Raises InvalidInput."""
+    """Returns the query string's fields as `wanted`; numbers are read strictly. Raises InvalidInput."""
     fields: dict[str, object] = {}
-    numbers = {field.name for field in msgspec.inspect.type_info(wanted).fields  # type: ignore[attr-defined]
-               if any(isinstance(each, msgspec.inspect.IntType)
-                      for each in getattr(field.type, "types", (field.type,)))}
+    whole, numbers = _numbers(wanted)  # type: ignore[arg-type]
     for name, text in text_fields.items():
-        if name in numbers and text != "":
+        if name in whole and text != "":
             if not INTEGER.fullmatch(text):
                 raise InvalidInput(f"{name}={text[:50]!r} is not a whole number.", details=name)
             fields[name] = int(text)
+        elif name in numbers and text != "":
+            if not NUMBER.fullmatch(text):
+                raise InvalidInput(f"{name}={text[:50]!r} is not a number.", details=name)
+            fields[name] = float(text)
         elif text != "":
             fields[name] = text
     return convert(fields, wanted)
+
+
+@functools.lru_cache(maxsize=256)
+def _numbers(wanted: type) -> tuple[frozenset[str], frozenset[str]]:
+    """Returns the names of the fields that are whole numbers, and of those that are any numbers."""
+    kinds = {field.name: {type(each) for each in getattr(field.type, "types", (field.type,))}
+             for field in msgspec.inspect.type_info(wanted).fields}  # type: ignore[attr-defined]
+    return (frozenset(name for name, kind in kinds.items() if msgspec.inspect.IntType in kind),
+            frozenset(name for name, kind in kinds.items() if msgspec.inspect.FloatType in kind))
 
 
 def _refusal(cause: str, schema: bool) -> InvalidInput:

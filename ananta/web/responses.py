@@ -1,4 +1,7 @@
 """Values to JSON, errors to statuses: the only such table."""
+from collections.abc import Iterator
+from itertools import chain
+
 import msgspec
 from bottle import HTTPResponse
 
@@ -14,6 +17,7 @@ REASONS = {200: "OK", 201: "Created", 204: "No Content", 400: "Bad Request", 401
            422: "Unprocessable Content", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
            500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable"}
 JSON = "application/json"
+STREAM_BYTES = 256 << 10
 
 
 class Raw(bytes):
@@ -48,3 +52,15 @@ def error_headers(error: e.AnantaError) -> dict[str, str]:
 
 def error_response(error: e.AnantaError, cid: str) -> HTTPResponse:
     return HTTPResponse(encode(error_body(error, cid)), status_of(error), error_headers(error))
+
+
+def streamed(pieces: Iterator[bytes]) -> Raw | HTTPResponse:
+    """Returns the answer of JSON that comes in pieces: whole when it is small, else sent piece by piece, so that it never
+    stands in memory as a whole. What fails at the beginning is an error answer; later it cuts the answer off."""
+    begun: list[bytes] = []
+    while sum(map(len, begun)) < STREAM_BYTES:
+        piece = next(pieces, None)
+        if piece is None:
+            return Raw(b"".join(begun))
+        begun.append(piece)
+    return HTTPResponse(chain(begun, pieces), 200, {"Content-Type": JSON})

@@ -45,7 +45,7 @@ class Endpoint:
     def apply(self, handler: Callable, route: bottle.Route) -> Callable:
         config = route.config
         level, body, query = config["access"], config.get("body"), config.get("query")
-        keyed = config.get("idempotent", False)
+        keyed, creates = config.get("idempotent", False), config.get("creates", False)
         status, schema, readable = config.get("status", 200), config.get("schema", False), config.get("readable", False)
         access, encode = self.access, responses.encode
 
@@ -54,7 +54,7 @@ class Endpoint:
             try:
                 environ["ananta.identity"] = access.check(level, environ, insecure_too=config.get("insecure_too", True))
                 if keyed and "HTTP_IDEMPOTENCY_KEY" in environ:
-                    return _once(environ, route.rule, lambda: answer_now(environ, path_values))
+                    return _once(environ, route.rule, lambda: answer_now(environ, path_values), creates=creates)
             except AnantaError as error:
                 return responses.error_response(error, environ["ananta.cid"])
             return answer_now(environ, path_values)
@@ -91,10 +91,11 @@ def begun() -> Callable[[str | None], None] | None:
     return bottle.request.environ.get("ananta.begun")
 
 
-def _once(environ: dict, rule: str, answer: Callable[[], HTTPResponse]) -> HTTPResponse:
+def _once(environ: dict, rule: str, answer: Callable[[], HTTPResponse], *, creates: bool) -> HTTPResponse:
     """Answers a request with an Idempotency-Key: the first time by `answer`, then as it was answered (24 h).
 
-    The key is free again when nothing was started. (Draft standard: "The Idempotency-Key HTTP Header Field".)"""
+    The key is free again when nothing was started; where requests create something, when nothing was created. (Draft
+    standard: "The Idempotency-Key HTTP Header Field".)"""
     key, who = environ["HTTP_IDEMPOTENCY_KEY"], environ["ananta.identity"].name
     body = environ["wsgi.input"].read()
     environ["wsgi.input"] = io.BytesIO(body)
@@ -111,12 +112,13 @@ def _once(environ: dict, rule: str, answer: Callable[[], HTTPResponse]) -> HTTPR
 
     environ["ananta.begun"] = note
     response = answer()
+    done = response if started or (creates and response.status_code < 300) else None
     try:
-        _settle(key, who, response if started else None)
+        _settle(key, who, done)
     except errors.StoreFailed as failure:
         # What ran has run: the caller gets the answer, and the key gets it as soon as there is room.
         log.warning("an answer cannot be kept for its Idempotency-Key yet: %s", failure.message)
-        threading.Thread(target=_settle_later, args=(key, who, response if started else None), daemon=True).start()
+        threading.Thread(target=_settle_later, args=(key, who, done), daemon=True).start()
     return response
 
 

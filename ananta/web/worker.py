@@ -46,12 +46,22 @@ class WorkerServer:
         agent = self.agent
         system = SystemRoutes(self.access, MetricsText(agent.meter, agent.command_lane, usage), agent.audit,
                               about=self._about, database=_database, llm=self._llm, rotate=self.rotate)
-        return [system, StepRoutes(agent.steps, agent.journal, self.access, known=agent.mask.known),
+        return [*self._hub_parts(), system, StepRoutes(agent.steps, agent.journal, self.access, known=agent.mask.known),
                 ConfigurationRoutes(agent.configuration, agent.audit),
                 SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
                                 secret_names=secret_names()), self.access),
                 PolicyRoutes(agent.decide, agent.policy_files, agent.audit, cwd=lambda: agent.runner.directory("default")),
                 PageRoutes()]
+
+    def _hub_parts(self) -> list:
+        agent = self.agent
+        if self.settings.role != "hub":
+            return []
+        from ananta.web.routes.tasks import TaskRoutes
+        from ananta.web.routes.templates import TemplateRoutes
+
+        return [TaskRoutes(agent.news, agent.meter, agent.vault.seal),
+                TemplateRoutes(self.access, agent.audit, lambda: agent.configuration["template_variables_allowlist"])]
 
     def _extend(self, app) -> None:
         shown = self.agent.configuration.shown

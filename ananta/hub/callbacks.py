@@ -1,0 +1,239 @@
+"""Telling whoever asked for it that a task has moved: a POST to its callback_url, in the background.
+
+The address comes from a user, so it is not asked for everything: only http and https, never what answers machines of a
+cloud about themselves, no redirects, no proxies; the address that was checked is the one that is connected to.
+"""
+import ipaddress
+import json
+import logging
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ananta import __version__
+from ananta.agent.events import Events
+from ananta.domain.tasks import Task, callback_document, event, is_callback
+from ananta.errors import InvalidInput
+
+log = logging.getLogger(__name__)
+TIMEOUT_S, STOP_S = 10.0, 1.0
+THREADS, WAITING = 2, 256
+STATUS_LINE_BYTES = 8 << 10
+NEVER = [ipaddress.ip_network(each) for each in (
+    "169.254.0.0/16", "fe80::/10",  # link-local: most clouds' metadata
+    "fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32",  # those of AWS, Alibaba, Azure, Oracle
+    "fd20:ce::254/128", "224.0.0.0/4", "ff00::/8", "255.255.255.255/32")]
+NAMES = ("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Refused(Exception):
+    """A callback that is not sent; says why."""
+
+
+@dataclass(frozen=True)
+class Callback:
+    """What is to be sent where. token: sealed."""
+
+    url: str
+    token: bytes | None
+    body: bytes
+
+
+class Callbacks:
+    """Sends callbacks in the order of each task's changes; threads begin with the first one. open_sealed: a stored token
+    as text."""
+
+    def __init__(self, open_sealed: Callable[[bytes], str]):
+        self._open = open_sealed
+        self._queues: list[queue.Queue[Callback | None]] = [queue.Queue(WAITING) for _ in range(THREADS)]
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def changed(self, task: Task) -> None:
+        """Sends what the task is now if it wants that and its status or run_state has just changed. Never waits: with
+        too many waiting already, this one is dropped and logged."""
+        if task.callback_url is None or not task.moved:
+            return
+        callback = Callback(task.callback_url, task.callback_token, json.dumps(callback_document(task)).encode())
+        if not self._start():
+            return
+        try:
+            # One thread per task, so that the last that is told is the last that was.
+            self._queues[hash(task.id) % THREADS].put_nowait(callback)
+        except queue.Full:
+            log.warning("the callback of task %s to %s is dropped: %d are waiting already", task.id, _shown(task.callback_url),
+                        WAITING)
+
+    def close(self) -> None:
+        """Gives running callbacks a moment to end, and drops those that wait."""
+        with self._lock:
+            self._closed = True
+            threads = self._threads
+        for each in self._queues:
+            with suppress(queue.Empty):
+                while True:
+                    each.get_nowait()
+            each.put(None)
+        until = time.monotonic() + STOP_S
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _start(self) -> bool:
+        with self._lock:
+            if not self._threads and not self._closed:
+                self._threads = [threading.Thread(target=self._run, args=(each,), name="callbacks", daemon=True)
+                                 for each in self._queues]
+                for thread in self._threads:
+                    thread.start()
+            return not self._closed
+
+    def _run(self, waiting: "queue.Queue[Callback | None]") -> None:
+        while (callback := waiting.get()) is not None and not self._closed:
+            try:
+                status = post(callback.url, callback.body, None if callback.token is None else self._open(callback.token))
+                if not 200 <= status < 300:
+                    log.warning("the callback to %s was answered with status %d", _shown(callback.url), status)
+            except (Refused, OSError) as failure:
+                log.warning("the callback to %s failed: %s", _shown(callback.url), str(failure) or type(failure).__name__)
+            except Exception:
+                log.exception("the callback to %s failed unexpectedly", _shown(callback.url))
+
+
+class TaskNews:
+    """What the rest of the world is told of a changed task: the event streams, and its callback."""
+
+    def __init__(self, events: Events, callbacks: Callbacks):
+        self.events, self.callbacks = events, callbacks
+
+    def tell(self, task: Task) -> None:
+        """task: as the change in the store returned it; if that has changed nothing, nobody is told."""
+        if not task.changed:
+            return
+        self.events.publish("task_updated", event(task))
+        self.callbacks.changed(task)
+
+
+def check(url: str) -> None:
+    """Raises InvalidInput for an address that no callback is ever sent to, as far as that shows without asking for names."""
+    if not is_callback(url):
+        raise InvalidInput("callback_url must be an http:// or https:// address without a user name.",
+                           details="callback_url")
+    host = urlsplit(url).hostname or ""
+    try:
+        _check_name(host)
+        with suppress(ValueError):
+            _check_address(ipaddress.ip_address(host))
+    except Refused as refused:
+        raise InvalidInput(f"callback_url is not possible: {refused}", details="callback_url") from refused
+
+
+def post(url: str, body: bytes, token: str | None, timeout_s: float = TIMEOUT_S) -> int:
+    """Returns the status that a JSON body is answered with; everything together takes timeout_s at most, but for the
+    look-up of the name. Raises Refused and OSError."""
+    if not is_callback(url):
+        raise Refused("it is not an http or https address.")
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    _check_name(host)
+    found = socket.getaddrinfo(host, parts.port or (443 if secure else 80), type=socket.SOCK_STREAM)
+    for *_, address in found:
+        _check_address(ipaddress.ip_address(address[0]))
+    until = time.monotonic() + timeout_s
+    with closing(_connect(found, until)) as plain, closing(_secured(plain, host, until) if secure else plain) as connection:
+        connection.settimeout(_left(until))
+        connection.sendall(_request(parts.netloc, parts.path or "/", parts.query, body, token))
+        return _status(connection, until)
+
+
+# ---
+
+
+def _check_name(host: str) -> None:
+    if host.rstrip(".").lower() in NAMES:
+        raise Refused(f"{host} is where a cloud tells its machines their secrets.")
+
+
+def _check_address(address: Address) -> None:
+    if any(each in network for each in _meant(address) for network in NEVER if each.version == network.version):
+        raise Refused(f"{address} is link-local, a group of machines, or where a cloud tells its machines their secrets.")
+
+
+def _meant(address: Address) -> list[Address]:
+    """Returns the address, and the IPv4 address that is written inside of it."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    bare = ipaddress.IPv6Address(int(address))  # without the interface
+    inner = [bare.ipv4_mapped, bare.sixtofour, *(bare.teredo or ())]
+    if bare in _NAT64 or int(bare) >> 32 == 0:
+        inner.append(ipaddress.IPv4Address(int(bare) & 0xFFFFFFFF))
+    return [bare, *(each for each in inner if each is not None)]
+
+
+def _connect(found: list, until: float) -> socket.socket:
+    failure: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in found:
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(_left(until))
+            connection.connect(address)
+            return connection
+        except OSError as problem:
+            connection.close()
+            failure = problem
+    raise failure
+
+
+def _secured(connection: socket.socket, host: str, until: float) -> socket.socket:
+    import ssl
+
+    import certifi
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    connection.settimeout(_left(until))
+    return context.wrap_socket(connection, server_hostname=host)
+
+
+def _request(netloc: str, path: str, query: str, body: bytes, token: str | None) -> bytes:
+    lines = [f"POST {path}{'?' if query else ''}{query} HTTP/1.1", f"Host: {netloc}", f"User-Agent: ananta/{__version__}",
+             "Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
+    if token is not None:
+        if not token.isascii() or not token.isprintable():
+            raise Refused("its token cannot stand in a header.")
+        lines.append(f"Authorization: Bearer {token}")
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+
+
+def _status(connection: socket.socket, until: float) -> int:
+    head = b""
+    while b"\n" not in head and len(head) < STATUS_LINE_BYTES:
+        connection.settimeout(_left(until))
+        part = connection.recv(4096)
+        if not part:
+            break
+        head += part
+    words = head.split(b"\n", 1)[0].split()
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not (words[1].isdigit() and len(words[1]) == 3):
+        raise OSError("the answer is not HTTP")
+    return int(words[1])
+
+
+def _left(until: float) -> float:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no answer in time")
+    return left
+
+
+def _shown(url: str) -> str:
+    """The address without what may be a secret in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"[:200]
