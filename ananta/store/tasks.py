@@ -86,6 +86,11 @@ def unassign(task_id: str, now: float) -> Task:
     return change(task_id, rules.unassigned, now)
 
 
+def set_run_state(task_id: str, run_state: str, now: float) -> Task:
+    """Takes the run_state back to what it was, when nothing ran after all. Raises NotFound."""
+    return change(task_id, lambda task: replace(task, run_state=run_state), now)
+
+
 def set_proposal(task_id: str, proposal: dict, now: float) -> Task:
     """Stores what was proposed last: {reason, command?, tool_calls?, comparisons?}. Raises NotFound."""
     kept = msgspec.json.decode(_json(proposal))

@@ -54,7 +54,7 @@ class Endpoint:
             try:
                 environ["ananta.identity"] = access.check(level, environ, insecure_too=config.get("insecure_too", True))
                 if keyed and "HTTP_IDEMPOTENCY_KEY" in environ:
-                    return _once(environ, route.rule, lambda: answer_now(environ, path_values), creates=creates)
+                    return _once(environ, lambda: answer_now(environ, path_values), creates=creates)
             except AnantaError as error:
                 return responses.error_response(error, environ["ananta.cid"])
             return answer_now(environ, path_values)
@@ -91,7 +91,7 @@ def begun() -> Callable[[str | None], None] | None:
     return bottle.request.environ.get("ananta.begun")
 
 
-def _once(environ: dict, rule: str, answer: Callable[[], HTTPResponse], *, creates: bool) -> HTTPResponse:
+def _once(environ: dict, answer: Callable[[], HTTPResponse], *, creates: bool) -> HTTPResponse:
     """Answers a request with an Idempotency-Key: the first time by `answer`, then as it was answered (24 h).
 
     The key is free again when nothing was started; where requests create something, when nothing was created. (Draft
@@ -99,7 +99,7 @@ def _once(environ: dict, rule: str, answer: Callable[[], HTTPResponse], *, creat
     key, who = environ["HTTP_IDEMPOTENCY_KEY"], environ["ananta.identity"].name
     body = environ["wsgi.input"].read()
     environ["wsgi.input"] = io.BytesIO(body)
-    stored = answers.begin(key, who, answers.fingerprint(rule, body), time.time(), wait_s=SAME_KEY_WAIT_S)
+    stored = answers.begin(key, who, answers.fingerprint(environ["PATH_INFO"], body), time.time(), wait_s=SAME_KEY_WAIT_S)
     if stored is not None:
         return HTTPResponse(stored.body, stored.status, {"Content-Type": responses.JSON, "Idempotency-Replayed": "true"})
     started: list[str] = []
