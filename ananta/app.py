@@ -16,14 +16,16 @@ from ananta import __version__, diagnostics
 from ananta import settings as settings_module
 from ananta.agent.configuration import LiveConfiguration
 from ananta.agent.decisions import Decisions
+from ananta.agent.events import Events
 from ananta.agent.lanes import Lane
 from ananta.agent.meter import Meter
 from ananta.agent.policy_files import PolicyFiles
 from ananta.agent.steps import Steps
 from ananta.agent.tools import Tools
 from ananta.agent.watch import ModelWatch
+from ananta.domain.events import CONFIG_UPDATED, TASK_RECORD, Event
 from ananta.domain.redaction import Redactor
-from ananta.domain.steps import STRICTNESS, Verdict
+from ananta.domain.steps import STRICTNESS, Record, Verdict
 from ananta.errors import CannotStart, ShellFailed
 from ananta.settings import Settings
 from ananta.shell import containment
@@ -32,6 +34,7 @@ from ananta.store import database, directory
 from ananta.store.configuration import ConfigFile
 from ananta.store.journal import Journal
 from ananta.store.llm_log import LLMLog
+from ananta.store.notices import Notices
 from ananta.store.secrets import Secrets, effective_token
 
 if TYPE_CHECKING:
@@ -81,6 +84,8 @@ class Agent:
         except ShellFailed as cause:
             raise CannotStart(cause.message) from cause
         self.unknown = self.journal.open(on_unknown=self._end_leftovers)
+        self.events = Events()
+        self.notices = Notices(self.events.tell, self.journal)
         self._mock_answers = mock_answers
         self._verdicts: tuple[tuple, dict[tuple, Verdict]] = ((None, None), {})
         self._models: LanguageModels | None = None
@@ -102,7 +107,16 @@ class Agent:
             containment=settings.containment == "workspace" and containment.available() > 0)
         self.watch = ModelWatch(self.models, self.configuration, enabled=not settings.disable_llm_check)
         self.configuration.listeners.append(self._configuration_changed)
+        self.journal.on_record = self._recorded
         self.journal.start()
+        if settings.role == "hub" and database.shared():
+            self.events.elsewhere = self.notices.publish
+            self.notices.start()
+
+    def _recorded(self, record: Record, line: bytes) -> None:
+        self.notices.share(record, line)
+        self.events.tell(Event(TASK_RECORD, {"task_id": record.task_id, "run_id": record.id, "record": line},
+                               record.timestamp))
 
     def _make_runner(self) -> Runner:
         return Runner(shell_path=self.settings.shell_path, home=(self.settings.work_dir or Path.cwd()).resolve(),
@@ -140,6 +154,7 @@ class Agent:
         if self._models is not None:
             self._models.close()
         self.journal.close()
+        self.notices.close()
         database.close()
         self.claim.release()
 
@@ -153,6 +168,7 @@ class Agent:
     def _configuration_changed(self, keys: list[str]) -> None:
         diagnostics.set_level(self.configuration["log_level"])
         self.mask.replace(self._secret_values())
+        self.events.publish(CONFIG_UPDATED, {"keys": keys})
 
     def _end_leftovers(self, run_id: str) -> str:
         ended = self.runner.end_leftovers(run_id)
