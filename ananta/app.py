@@ -228,6 +228,10 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket)
     from ananta.web.worker import build
 
     _hide_memory()
+    if sys.platform != "win32":
+        from ananta.shell.descriptors import raise_limit
+
+        raise_limit()
     agent = Agent(settings, "worker")
     server = None
     try:
