@@ -23,8 +23,9 @@ from ananta.agent.policy_files import PolicyFiles
 from ananta.agent.steps import Steps
 from ananta.agent.tools import Tools
 from ananta.agent.watch import ModelWatch
+from ananta.domain.events import CONFIG_UPDATED, TASK_RECORD, Event
 from ananta.domain.redaction import Redactor
-from ananta.domain.steps import STRICTNESS, Verdict
+from ananta.domain.steps import STRICTNESS, Record, Verdict
 from ananta.errors import CannotStart, ShellFailed
 from ananta.settings import Settings
 from ananta.shell import containment
@@ -33,6 +34,7 @@ from ananta.store import database, directory
 from ananta.store.configuration import ConfigFile
 from ananta.store.journal import Journal
 from ananta.store.llm_log import LLMLog
+from ananta.store.notices import Notices
 from ananta.store.secrets import Secrets, effective_token
 
 if TYPE_CHECKING:
@@ -84,12 +86,13 @@ class Agent:
         except ShellFailed as cause:
             raise CannotStart(cause.message) from cause
         self.unknown = self.journal.open(on_unknown=self._end_leftovers)
+        self.events = Events()
+        self.notices = Notices(self.events.tell, self.journal)
         self._mock_answers = mock_answers
         self._verdicts: tuple[tuple, dict[tuple, Verdict]] = ((None, None), {})
         self._models: LanguageModels | None = None
         self._making_models = threading.Lock()
         self.meter = Meter()
-        self.events = Events()
         self.command_lane = Lane("running commands", settings.max_commands, retry_after_s=2)
         self.model_lane = Lane("model calls", settings.max_model_calls, retry_after_s=5)
         self.policy_files = PolicyFiles(self.data_dir, Path.cwd(), Path(sys.argv[0]).resolve().parent)
@@ -106,9 +109,18 @@ class Agent:
             containment=self.contained)
         self.watch = ModelWatch(self.models, self.configuration, enabled=not settings.disable_llm_check)
         self.configuration.listeners.append(self._configuration_changed)
+        self.journal.on_record = self._recorded
         if settings.role == "hub":
             self._open_hub()
         self.journal.start()
+        if settings.role == "hub" and database.shared():
+            self.events.elsewhere = self.notices.publish
+            self.notices.start()
+
+    def _recorded(self, record: Record, line: bytes) -> None:
+        self.notices.share(record, line)
+        self.events.tell(Event(TASK_RECORD, {"task_id": record.task_id, "run_id": record.id, "record": line},
+                               record.timestamp))
 
     def _open_hub(self) -> None:
         from ananta.hub.callbacks import Callbacks, TaskNews
@@ -158,6 +170,7 @@ class Agent:
         if self._models is not None:
             self._models.close()
         self.journal.close()
+        self.notices.close()
         database.close()
         self.claim.release()
 
@@ -171,6 +184,7 @@ class Agent:
     def _configuration_changed(self, keys: list[str]) -> None:
         diagnostics.set_level(self.configuration["log_level"])
         self.mask.replace(self._secret_values())
+        self.events.publish(CONFIG_UPDATED, {"keys": keys})
 
     def _end_leftovers(self, run_id: str) -> str:
         ended = self.runner.end_leftovers(run_id)
@@ -230,6 +244,10 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket)
     from ananta.web.worker import build
 
     _hide_memory()
+    if sys.platform != "win32":
+        from ananta.shell.descriptors import raise_limit
+
+        raise_limit()
     agent = Agent(settings, "worker")
     server = None
     try:

@@ -145,7 +145,7 @@ class Running:
     def _spawn(self, out_fd: int, error_fd: int, inherited: list[int]) -> subprocess.Popen:
         order = self._order
         command_fd = inherited[1] if len(inherited) > 1 else None
-        arguments = prelude.arguments(self._shell.path, order.command, inherited[0], command_fd)
+        arguments = prelude.arguments(self._shell.path, order.command, inherited[0], command_fd, descriptors.limit_kept())
         environment = {**order.environment, MARKER: order.run_id, **(self._room.variables if self._room else {})}
 
         def start() -> subprocess.Popen:

@@ -39,6 +39,9 @@ class Journal:
         self.data_dir, self.agent, self.mask, self.now = data_dir, agent, mask, now
         self.output_bytes, self.rotate_bytes = output_bytes, rotate_bytes
         self._lock = threading.Lock()
+        # Called for every record of a task that is on disk now, in their order, with what is served of it. It must be
+        # quick: the next record waits.
+        self.on_record: Callable[[Record, bytes], None] | None = None
         # Recorded in memory only, since the disk is full; in order.
         self._pending: list[Record] = []
         self._steps: OrderedDict[str, int] = OrderedDict()
@@ -150,6 +153,10 @@ class Journal:
                               msgspec.json.encode(list(run_ids)).decode())
         return {run_id for (run_id,) in found} | waiting.intersection(run_ids)
 
+    def behind(self) -> bool:
+        """Whether anything in the files is not indexed yet."""
+        return self._index.missing() > 0
+
     def importing(self) -> bool:
         """Whether there is much in the files that is not indexed yet."""
         return self._index.missing() > IMPORT_BYTES
@@ -174,8 +181,14 @@ class Journal:
 
     def _write_pending(self) -> None:
         while self._pending:
-            self._writer.append(records.fields_of(self._pending[0]))
-            self._intents.done(self._pending.pop(0).id)
+            line = self._writer.append(records.fields_of(self._pending[0]))
+            record = self._pending.pop(0)
+            self._intents.done(record.id)
+            if self.on_record is not None and record.task_id is not None:
+                try:
+                    self.on_record(record, line)
+                except Exception:
+                    log.exception("what listens to the log failed")
 
     def _look_up_step(self, task_id: str) -> None:
         if task_id not in self._steps:

@@ -205,7 +205,9 @@ class Postgres(PooledPostgresqlDatabase):
 
     def own_connection(self) -> psycopg.Connection:
         """Returns a connection outside of the pool, for what lasts: listening, and locks that live as long as it."""
-        return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S, application_name="ananta")
+        # Whoever only listens would wait for ever for a server that is gone without a word.
+        return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S, application_name="ananta",
+                               keepalives_idle=30, keepalives_interval=10, keepalives_count=3)
 
 
 @functools.lru_cache(maxsize=1024)

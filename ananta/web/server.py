@@ -23,6 +23,7 @@ from ananta.store import answers, database
 from ananta.web import payloads, responses
 from ananta.web.access import CLASSES, Access
 from ananta.web.gate import Gate, answer_headers, new_cid
+from ananta.web.streams import Streams, task_class
 
 log = logging.getLogger(__name__)
 BODY_BYTES = 2 << 20
@@ -204,7 +205,7 @@ class Parser(HTTPRequestParser):
             raise ParsingError("more than one Host header")
 
 
-def _channel_class(access: Access) -> type[HTTPChannel]:
+def _channel_class(access: Access, streams: Streams) -> type[HTTPChannel]:
     class Refusal(ErrorTask):
         """Waitress's own refusals in the form of all our errors."""
 
@@ -222,8 +223,10 @@ def _channel_class(access: Access) -> type[HTTPChannel]:
             self.content_length = len(body)
             self.write(body)
 
+    answering = task_class(streams)
+
     class Channel(HTTPChannel):
-        parser_class, error_task_class = Parser, Refusal
+        parser_class, error_task_class, task_class = Parser, Refusal, answering
 
     return Channel
 
@@ -231,7 +234,8 @@ def _channel_class(access: Access) -> type[HTTPChannel]:
 class Server:
     """The listening server. threads: for the sum of all lanes, with enough left that quick requests never wait."""
 
-    def __init__(self, gate: Gate, access: Access, *, host: str, port: int, lane_places: int):
+    def __init__(self, gate: Gate, access: Access, streams: Streams, *, host: str, port: int, lane_places: int):
+        self.streams = streams
         self.socket = _listen(host, port)
         self.host, self.port = self.socket.getsockname()[:2]
         self._map: dict = {}
@@ -244,14 +248,16 @@ class Server:
             channel_request_lookahead=1, outbuf_high_watermark=1 << 20, max_request_body_size=BODY_BYTES + 1,
             max_request_header_size=32 << 10, send_bytes=1 << 20, ident=None, threads=lane_places + THREADS_BESIDE_LANES,
             clear_untrusted_proxy_headers=False, log_socket_errors=False)
-        self._server.channel_class = _channel_class(access)
+        self._server.channel_class = _channel_class(access, streams)
         self._loop = threading.Thread(target=self._run, name="web", daemon=True)
 
     def start(self) -> None:
         self._loop.start()
 
     def stop(self, wait_s: float = STOP_REQUESTS_S) -> None:
-        """Refuses new connections at once, lets running requests finish for wait_s seconds, then ends."""
+        """Ends the event streams and refuses new connections at once, lets running requests finish for wait_s seconds,
+        then ends."""
+        self.streams.close()
         if self._loop.is_alive():
             # Within the loop, so that no connection is accepted while the socket closes.
             self._server.trigger.pull_trigger(self._close_listener)
