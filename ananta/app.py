@@ -38,6 +38,7 @@ from ananta.store.notices import Notices
 from ananta.store.secrets import Secrets, effective_token
 
 if TYPE_CHECKING:
+    from ananta.hub.hub import Hub
     from ananta.llm.catalog import LanguageModels
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class Agent:
     def __init__(self, settings: Settings, purpose: str):
         self.settings = settings
         self.data_dir = settings.data_dir.resolve()
+        self.own_urls: frozenset[str] = frozenset()
+        self.hub: Hub | None = None
         self._about = {"pid": os.getpid(), "purpose": purpose, "version": __version__, "started_at": time.time()}
         mock_answers = _mock_answers(settings.mock_answers)
         self.claim = directory.claim(self.data_dir, {**self._about, "url": None})
@@ -63,6 +66,9 @@ class Agent:
 
     def describe(self, url: str) -> None:
         """Tells other processes where this one listens."""
+        port = url.rsplit(":", 1)[-1]
+        own = (url, self.settings.agent_url or "", *(f"http://{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]")))
+        self.own_urls = frozenset(each.rstrip("/").lower() for each in own if each)
         self.claim.update({**self._about, "url": url})
 
     def _open(self, mock_answers: list[str]) -> None:
@@ -123,12 +129,12 @@ class Agent:
                                record.timestamp))
 
     def _open_hub(self) -> None:
-        from ananta.hub.callbacks import Callbacks, TaskNews
+        from ananta.hub.hub import Hub
         from ananta.store.vault import Vault
 
-        self.vault = Vault(self.secret_key)
-        self.callbacks = Callbacks(self.vault.open)
-        self.news = TaskNews(self.events, self.callbacks)
+        self.hub = Hub(steps=self.steps, decisions=self.decisions, events=self.events, vault=Vault(self.secret_key),
+                       own_urls=lambda: self.own_urls)
+        self.hub.open()
 
     def _make_runner(self) -> Runner:
         kept = (self.data_dir, self.secrets.directory)
@@ -154,18 +160,20 @@ class Agent:
         self.steps.stopping.set()
         self.watch.close()
         until = time.monotonic() + STOP_COMMANDS_S
-        while self.runner.running() and time.monotonic() < until:
+        while (self.runner.running() or (self.hub is not None and self.hub.workers.lane.busy)) and time.monotonic() < until:
             time.sleep(0.02)
         self.runner.interrupt_all()
+        if self.hub is not None:
+            self.hub.interrupt()
         until = time.monotonic() + 3
-        while self.command_lane.busy and time.monotonic() < until:
+        while (self.command_lane.busy or (self.hub is not None and self.hub.workers.lane.busy)) and time.monotonic() < until:
             time.sleep(0.02)  # the threads of the interrupted commands write their records
 
     def close(self) -> None:
         """Finishes the work and closes everything."""
         self.finish()
-        if self.settings.role == "hub":
-            self.callbacks.close()
+        if self.hub is not None:
+            self.hub.close()
         self.runner.close()
         if self._models is not None:
             self._models.close()

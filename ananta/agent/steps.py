@@ -126,6 +126,7 @@ class Executed:
     cut_bytes: int
     ended: str | None
     task_id: str | None = None
+    agent: str = ""
 
 
 class Steps:
@@ -331,7 +332,7 @@ class Steps:
             raise RanUnrecorded(
                 f"The command has run; do not send it again. Its record is written as soon as that is possible: {cause}",
                 id=record.id, exit_code=executed.exit_code, output=self.known(executed.output)) from cause
-        return replace(executed, task_id=wanted.task_id)
+        return replace(executed, task_id=wanted.task_id, agent=self.agent_name)
 
     def _refuse(self, record: Record, verdict: Verdict, decider: Decider) -> None:
         if verdict.decision == DENY:

@@ -47,11 +47,11 @@ AT_THE_AGENT = "@agent"
 
 @dataclass(frozen=True)
 class Target:
-    """The agent that has a task. name: as it registered, else its URL; token: what it wants to see."""
+    """The agent that has a task. name: as it registered, else its URL; tokens: what it wants to see, and what it wanted before."""
 
     url: str
     name: str
-    token: str | None
+    tokens: tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class TaskSteps:
         body = {"prompt": order.prompt, "provider": order.provider, "model": order.model, "task_id": task.id,
                 "providers": list(order.providers) or None, "store": store,
                 "history": [_earlier_fields(each) for each in earlier] or None}
-        answer = self.workers.propose(target.url, target.token, {name: each for name, each in body.items() if each is not None},
+        answer = self.workers.propose(target.url, target.tokens, {name: each for name, each in body.items() if each is not None},
                                       timeout_s=PROPOSE_S)
         proposal = _proposal_of(answer)
         decision = answer.get("decision") if answer.get("decision") in ("allow", "ask", "deny") else None
@@ -269,9 +269,9 @@ class TaskSteps:
         start = time.monotonic()
         try:
             answer = self.workers.execute(
-                target.url, target.token, {name: each for name, each in body.items() if each is not None},
+                target.url, target.tokens, {name: each for name, each in body.items() if each is not None},
                 idempotency_key=f"hub-{record.id}", timeout_s=timeout_s * tries + wanted.retry_delay_s * wanted.retries + BESIDE_S)
-            done = _executed_of(answer, record.id, task.id, time.monotonic() - start)
+            done = _executed_of(answer, record, time.monotonic() - start)
         except OutcomeUnknown as unknown:
             self._finish(replace(record, state=UNKNOWN, output=f"[unknown: {unknown.message}]"), start)
             raise
@@ -287,7 +287,7 @@ class TaskSteps:
                                                 timestamp=self.now()))
             raise
         try:
-            self._finish(replace(record, output=done.output, exit_code=done.exit_code), start)
+            self._finish(replace(record, output=done.output, exit_code=done.exit_code, agent=done.agent), start)
         except JournalFailed as cause:
             raise RanUnrecorded(
                 f"The command has run; do not send it again. Its record is written as soon as that is possible: {cause}",
@@ -404,7 +404,7 @@ def _proposal_of(answer: dict) -> Proposal:
     return Proposal(text("reason") or "", text("command") or None, calls, text("raw") or "")
 
 
-def _executed_of(answer: dict, run_id: str, task_id: str, duration_s: float) -> Executed:
+def _executed_of(answer: dict, record: Record, duration_s: float) -> Executed:
     """What a worker answered, or ForwardingFailed when it is no such answer."""
     code = answer.get("exit_code")
     output = answer.get("output")
@@ -412,7 +412,9 @@ def _executed_of(answer: dict, run_id: str, task_id: str, duration_s: float) -> 
         raise OutcomeUnknown("The agent's answer has no exit code and output, so what ran is not known.",
                              details="exit_code or output is missing")
     streams = [each if isinstance(each, str) else "" for each in (answer.get("stdout"), answer.get("stderr"))]
-    return Executed(run_id, output, streams[0], streams[1], code, duration_s, None, 0, None, task_id)
+    agent = answer.get("agent")
+    name = agent if isinstance(agent, str) and 0 < len(agent) <= 64 and agent.isprintable() else record.agent
+    return Executed(record.id, output, streams[0], streams[1], code, duration_s, None, 0, None, record.task_id, name)
 
 
 def _shown(proposal: Proposal) -> dict:

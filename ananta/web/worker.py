@@ -40,7 +40,8 @@ class WorkerServer:
         self._extend(app)
         gate = Gate(app, self.access, agent.steps.stopping.is_set)
         agent.events.listen(self.streams.on_event)
-        places = sum(lane.places for lane in (agent.command_lane, agent.model_lane, agent.steps.waiting))
+        lanes = [agent.command_lane, agent.model_lane, agent.steps.waiting, *([agent.hub.workers.lane] if agent.hub else [])]
+        places = sum(lane.places for lane in lanes)
         self.server = web.Server(gate, self.access, self.streams, host=self.host, port=settings.port, lane_places=places)
         shown = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host.strip("[]")
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.server.port}"
@@ -52,24 +53,29 @@ class WorkerServer:
         agent = self.agent
         system = SystemRoutes(self.access, MetricsText(agent.meter, agent.command_lane, usage), agent.audit,
                               about=self._about, database=_database, llm=self._llm, rotate=self.rotate)
-        return [system, StepRoutes(agent.steps, agent.journal, self.access, known=agent.mask.known),
+        steps = StepRoutes(agent.steps, agent.journal, self.access, known=agent.mask.known,
+                           **({"propose": agent.hub.steps.propose_here, "run": agent.hub.steps.execute_proposal}
+                              if agent.hub else {}))
+        return [system, steps, *self._hub_parts(steps),
                 ConfigurationRoutes(agent.configuration, agent.audit),
                 SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
                                 secret_names=secret_names()), self.access),
                 PolicyRoutes(agent.decide, agent.policy_files, agent.audit, cwd=lambda: agent.runner.directory("default")),
-                EventRoutes(self.streams, self.access), *self._hub_parts(), PageRoutes()]
+                EventRoutes(self.streams, self.access), PageRoutes()]
 
-    def _hub_parts(self) -> list:
-        agent = self.agent
-        if self.settings.role != "hub":
+    def _hub_parts(self, steps: StepRoutes) -> list:
+        agent, hub = self.agent, self.agent.hub
+        if hub is None:
             return []
         from ananta.store import tasks
+        from ananta.web.routes.task_steps import TaskStepRoutes
         from ananta.web.routes.tasks import TaskRoutes
         from ananta.web.routes.templates import TemplateRoutes
 
         task_logs = TaskLogRoutes(TaskLog(agent.journal), self.streams, self.access, exists=tasks.exists)
         agent.events.listen(task_logs.on_event)
-        return [task_logs, TaskRoutes(agent.news, agent.meter, agent.vault.seal),
+        return [TaskRoutes(hub.news, agent.meter, hub.vault.seal), task_logs,
+                TaskStepRoutes(hub.steps, self.access, steps.anonymous_proposals, known=agent.mask.known),
                 TemplateRoutes(self.access, agent.audit, lambda: agent.configuration["template_variables_allowlist"])]
 
     def _extend(self, app) -> None:

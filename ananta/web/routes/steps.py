@@ -149,6 +149,7 @@ class ExecuteAnswer:
     status: str
     id: str
     duration: float
+    agent: str
 
 
 @dataclass
@@ -278,7 +279,7 @@ def tool_calls(items: list[dict]) -> tuple[ToolCall, ...]:
 
 def executed_answer(done: Executed, hide: Callable[[str], str]) -> ExecuteAnswer:
     return ExecuteAnswer(hide(done.output), hide(done.stdout), hide(done.stderr), done.exit_code, done.task_id,
-                         "completed" if done.exit_code == 0 else "failed", done.id, round(done.duration_s, 6))
+                         "completed" if done.exit_code == 0 else "failed", done.id, round(done.duration_s, 6), done.agent)
 
 
 def proposal_answer(proposed: Proposed) -> ProposeAnswer:
