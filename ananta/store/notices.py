@@ -46,11 +46,12 @@ class _Told:
 class Notices:
     """Sends and receives, each in a thread of its own; nobody who has something to tell waits for the database.
 
-    tell: what an event of another hub is given to; keep_s: how long a hub may be away without missing anything."""
+    tell: what an event of another hub is given to; keep_s: how long a hub may be away without missing anything;
+    waiting: how much may wait here while the database is away."""
 
-    def __init__(self, tell: Callable[[Event], None], journal: Journal, *, keep_s: float = KEEP_S,
+    def __init__(self, tell: Callable[[Event], None], journal: Journal, *, keep_s: float = KEEP_S, waiting: int = WAITING,
                  now: Callable[[], float] = time.time):
-        self.tell, self.journal, self.keep_s, self.now = tell, journal, keep_s, now
+        self.tell, self.journal, self.keep_s, self.waiting, self.now = tell, journal, keep_s, waiting, now
         self.origin = os.urandom(8).hex()
         self.listening = threading.Event()
         self._outbox: deque[_Told] = deque()
@@ -98,7 +99,7 @@ class Notices:
             return
         with self._lock:
             self._outbox.append(told)
-            if len(self._outbox) > WAITING:
+            if len(self._outbox) > self.waiting:
                 # Records can be found again.
                 self._behind |= self._outbox.popleft().record is not None
         self._wake.set()
