@@ -524,3 +524,104 @@ def test_many_streams_may_be_open_and_commands_keep_their_limit_of_files(tmp_pat
         process.terminate()
         process.wait(WAIT_S)
         process.stdout.close()
+
+
+# --- several hubs on one Postgres
+
+
+@pytest.fixture
+def two_hubs(start, postgres_server):
+    url = postgres_server.database()
+    return [start(name, "--role", "hub", token=TOKEN, DATABASE_URL=url, SECRET_KEY=SECRET) for name in ("here", "there")]
+
+
+def test_the_log_of_a_task_is_the_same_at_every_hub(two_hubs, listen):
+    here, there = two_hubs
+    here.execute("echo one", task_id="T-1")
+    eventually(lambda: there.get("/tasks/T-1/logs").status_code == 200)
+    clients = [listen(each, "/tasks/T-1/stream-logs", **bearer()).opened() for each in two_hubs]
+    there.execute("echo two", task_id="T-1")
+    assert [records_of(each, 2) for each in clients] == [["one", "two"]] * 2
+    here.execute("echo three", task_id="T-1")
+    assert [records_of(each, 1) for each in clients] == [["three"]] * 2
+    for each in two_hubs:
+        eventually(lambda each=each: len(each.get("/tasks/T-1/logs").json()) == 3)
+    assert here.get("/tasks/T-1/logs").json() == there.get("/tasks/T-1/logs").json()
+    assert [len(each.get("/logs?task_id=T-1").json()) for each in two_hubs] == [2, 1]
+
+
+def test_no_record_is_missing_or_twice_when_several_hubs_work_on_a_task(two_hubs, listen):
+    done: list[int] = []
+
+    def work(hub: Ananta, begin: int) -> None:
+        for number in range(begin, begin + 40):
+            hub.execute(f"echo {number}", task_id="T-busy")
+        done.append(begin)
+
+    for each in two_hubs:
+        each.execute("echo first", task_id="T-busy")
+    eventually(lambda: len(two_hubs[0].get("/tasks/T-busy/logs").json()) == 2)
+    workers = [threading.Thread(target=work, args=(hub, 100 * number)) for number, hub in enumerate(two_hubs)]
+    for each in workers:
+        each.start()
+    clients = []
+    while len(done) < 2:
+        clients += [listen(each, "/tasks/T-busy/stream-logs", **bearer()).opened() for each in two_hubs]
+        time.sleep(0.05)
+    for each in workers:
+        each.join()
+    expected = sorted(["first", "first", *map(str, range(40)), *map(str, range(100, 140))])
+    for each in clients:
+        assert sorted(records_of(each, 82)) == expected
+    # Whatever came twice would stand before this.
+    two_hubs[0].execute("echo last", task_id="T-busy")
+    assert all(each.message()["output"] == "last" for each in clients)
+
+
+def test_hubs_find_each_other_again_after_a_restart_of_the_database(two_hubs, listen, postgres_server):
+    if postgres_server.embedded is None:
+        pytest.skip("only the embedded Postgres can be restarted")
+    here, there = two_hubs
+    here.execute("echo before", task_id="T-1")
+    eventually(lambda: there.get("/tasks/T-1/logs").status_code == 200)
+    client = listen(there, "/tasks/T-1/stream-logs", **bearer()).opened()
+    assert records_of(client, 1) == ["before"]
+    postgres_server.restart("immediate")
+    here.execute("echo after", task_id="T-1")
+    assert records_of(client, 1) == ["after"]
+
+
+def test_what_a_killed_hub_could_not_share_is_shared_by_its_next_start(start, listen, postgres_server):
+    import psycopg
+
+    from ananta.store.notices import CHANNEL
+    from ananta.store.postgres import number
+
+    url = postgres_server.database()
+    here, there = (start(name, "--role", "hub", token=TOKEN, DATABASE_URL=url, SECRET_KEY=SECRET) for name in ("here", "there"))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (number(CHANNEL),))
+        here.execute("echo lost for now", task_id="T-1")
+        here.kill()
+    assert there.get("/tasks/T-1/logs").status_code == 404
+    start("here", "--role", "hub", token=TOKEN, DATABASE_URL=url, SECRET_KEY=SECRET)
+    eventually(lambda: there.get("/tasks/T-1/logs").status_code == 200)
+    assert there.get("/tasks/T-1/logs").json()[0]["output"] == "lost for now"
+
+
+def test_a_new_token_and_a_changed_configuration_are_told_by_the_hub_they_are_of(two_hubs, listen):
+    here, there = two_hubs
+    client, other = listen(here, **bearer()).opened(), listen(there, **bearer()).opened()
+    assert here.post("/config", json={"http_timeout": 43}).status_code == 200
+    assert here.post("/rotate-token").status_code == 200
+    assert [client.message()["type"] for _ in range(2)] == ["config_updated", "token_rotated"]
+    assert there.post("/config", json={"command_timeout": 44}).status_code == 200
+    assert other.message()["data"] == {"keys": ["command_timeout"]}
+
+
+def test_a_hub_on_postgres_stops_with_open_streams(two_hubs, listen):
+    for each in two_hubs:
+        listen(each, **bearer()).opened()
+        each.execute("echo there", task_id="T-1")
+    assert [each.stop() for each in two_hubs] == [0, 0]
+    assert not any("Traceback" in line for each in two_hubs for line in each.errors)
