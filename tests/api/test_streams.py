@@ -19,9 +19,9 @@ from waitress.task import WSGITask
 
 from ananta.agent.events import Events
 from ananta.domain.events import CONFIG_UPDATED, TOKEN_ROTATED
-from ananta.errors import StoreFailed
+from ananta.errors import Busy, StoreFailed
 from ananta.web import server as web
-from ananta.web.access import Access, Tokens
+from ananta.web.access import Access, Caller, Tokens
 from ananta.web.gate import Gate
 from ananta.web.routes.streams import EventRoutes
 from ananta.web.streams import PLACES, Streams
@@ -371,6 +371,31 @@ def test_all_places_taken_leave_everything_else_as_it_is(start, listen):
     assert not any("still running" in line or "Traceback" in line for line in hub.errors)
 
 
+def test_what_waits_for_slow_clients_is_limited_for_all_of_them_together(make_web, listen):
+    here = make_web(first_bytes=30_000_000)
+    check = lambda: Caller("system", "x", True)  # noqa: E731
+    slow = [here.streams.open(("task", "T-1"), check(), check, "x") for _ in range(3)]
+    for each in slow[:2]:
+        here.streams.answer(each, [b"x" * 15_000_000])
+    with pytest.raises(Busy):
+        here.streams.answer(slow[2], [b"x"])
+    eventually(lambda: len(here.streams) == 2)
+    here.streams.forget(slow[0])
+    eventually(lambda: len(here.streams) == 1)
+    here.streams.answer(here.streams.open(("task", "T-1"), check(), check, "x"), [b"x" * 15_000_000])
+
+
+def test_a_line_break_that_another_program_wrote_ends_no_message(start, listen):
+    folder = start("foreign", "--role", "hub", token=TOKEN)
+    folder.stop()
+    with (folder.data / "terminal_log.jsonl").open("ab") as file:
+        file.write(b'{"task_id": "T-1",\r"output": "there",\r "timestamp": 5}\r\n')
+    hub = start("foreign", "--role", "hub", token=TOKEN)
+    client = listen(hub, "/tasks/T-1/stream-logs", **bearer()).opened()
+    block = client.until(b"\n\n")
+    assert b"\r" not in block and json.loads(block[6:])["output"] == "there"
+
+
 def test_nothing_stays_of_a_client_that_leaves_before_its_stream_begins(make_web, listen):
     here = make_web()
     for _ in range(50):
@@ -518,8 +543,9 @@ def test_many_streams_may_be_open_and_commands_keep_their_limit_of_files(tmp_pat
         assert int(re.search(r"Max open files +(\d+)", limits).group(1)) > 256
         for number in range(4):
             answer = requests.post(url + "/step/execute", timeout=WAIT_S, json={
-                "command": "ulimit -S -n; sh -c 'ulimit -S -n'", "task_id": f"T-{number % 2}"})
-            assert answer.json()["stdout"].split() == ["256", "256"]
+                "command": "ulimit -S -n; sh -c 'ulimit -S -n'; echo ${KEPT-0}; export KEPT=$((${KEPT-0} + 1))",
+                "task_id": f"T-{number % 2}"})
+            assert answer.json()["stdout"].split() == ["256", "256", str(number // 2)]
     finally:
         process.terminate()
         process.wait(WAIT_S)

@@ -45,15 +45,28 @@ def test_the_records_of_all_hubs_are_in_the_order_of_their_time(log, record):
     for number in (2, 4, 6):
         foreign(f"run-{number}", "T-1", 1000.0 + number)
     foreign("other", "T-2", 1003.5)
-    found = TaskLog(log).last("T-1", 100)
+    found = TaskLog(log).last("T-1", 100, 1 << 20)
     if database.shared():
         assert ids(found) == [f"run-{number}" for number in range(1, 7)]
-        assert ids(TaskLog(log).last("T-1", 2)) == ["run-5", "run-6"]
+        assert ids(TaskLog(log).last("T-1", 2, 1 << 20)) == ["run-5", "run-6"]
         assert [json.loads(each.raw)["output"] for each in found] == ["1", "run-2", "3", "run-4", "5", "run-6"]
-        assert ids(TaskLog(log).last("T-2", 9)) == ["other"]
+        assert ids(TaskLog(log).last("T-2", 9, 1 << 20)) == ["other"]
     else:
-        assert ids(found) == ["run-1", "run-3", "run-5"] and TaskLog(log).last("T-2", 9) == []
-    assert TaskLog(log).last("T-3", 9) == []
+        assert ids(found) == ["run-1", "run-3", "run-5"] and TaskLog(log).last("T-2", 9, 1 << 20) == []
+    assert TaskLog(log).last("T-3", 9, 1 << 20) == []
+
+
+def test_no_more_is_read_than_fits(log, record, eventually):
+    for number in range(6):
+        log.finished(record(number, task_id="T-1", timestamp=1000.0 + number, output="x" * 1000))
+        foreign(f"foreign-{number}", "T-1", 1000.5 + number)
+    for _ in range(2):
+        found = TaskLog(log).last("T-1", 100, 4000)
+        assert 0 < sum(len(each.raw) for each in found) <= 4000
+        assert ids(found)[-1] == ("foreign-5" if database.shared() else "run-5")
+        assert len(found) >= (4 if database.shared() else 2)
+        eventually(lambda: not log.behind())
+    assert TaskLog(log).last("T-1", 100, 10) == []
 
 
 def test_own_records_stay_in_the_order_of_the_log(log, record):
@@ -61,14 +74,14 @@ def test_own_records_stay_in_the_order_of_the_log(log, record):
         log.finished(record(number, task_id="T-1", timestamp=at))
     foreign("between", "T-1", 1050.0)
     expected = ["run-1", "run-2", "between", "run-3"] if database.shared() else ["run-1", "run-2", "run-3"]
-    assert ids(TaskLog(log).last("T-1", 100)) == expected
+    assert ids(TaskLog(log).last("T-1", 100, 1 << 20)) == expected
 
 
 def test_the_own_records_are_those_of_the_log_whatever_the_table_says(log, record):
     log.finished(record(1, task_id="T-1"))
     foreign("run-1", "T-1", 1000.0, place=database.local().place)
     foreign("planted", "T-1", 1000.0, place=database.local().place)
-    assert ids(TaskLog(log).last("T-1", 100)) == ["run-1"]
+    assert ids(TaskLog(log).last("T-1", 100, 1 << 20)) == ["run-1"]
 
 
 def test_what_is_shared_is_what_the_log_serves(log, record, eventually):
