@@ -24,7 +24,7 @@ from bottle import HTTPResponse
 from waitress.channel import HTTPChannel
 from waitress.task import WSGITask
 
-from ananta.domain.events import TASK_RECORD, TOKEN_ROTATED, Event
+from ananta.domain.events import CREDENTIALS_CHANGED, TASK_RECORD, TOKEN_ROTATED, Event
 from ananta.errors import AnantaError, Busy, NotAllowed, NotAuthenticated
 from ananta.store import database
 from ananta.web.access import Caller
@@ -131,25 +131,19 @@ class Streams:
         """Ends a stream, also one that has no client yet."""
         self._post(lambda: self._drop(stream))
 
-    def look(self) -> None:
-        """Looks at the credentials of all streams soon, instead of at the next keep-alive; for who revokes one."""
-        self._look.set()
-
     def tell(self, topic: Topic, told: bytes, *, admins: bool = False, identity: str | None = None) -> None:
         """Sends a message to all who listen to the topic. identity: of what it tells; who knows that gets nothing."""
         if topic in self._topics:
             self._post(lambda: self._tell(topic, told, admins, identity))
 
     def on_event(self, event: Event) -> None:
-        """Listens to the events of this process, and shows them on /events."""
-        if event.type == TASK_RECORD:
-            return
-        if EVENTS in self._topics:
+        """Listens to the events of this process, and shows them on /events, but for those that are only for us."""
+        if EVENTS in self._topics and event.type not in (TASK_RECORD, CREDENTIALS_CHANGED):
             body = {"type": event.type, "data": event.data, "timestamp": event.timestamp}
             self.tell(EVENTS, message(msgspec.json.encode(body)), admins=event.admins)
-        if event.type == TOKEN_ROTATED and self._open:
+        if event.type in (TOKEN_ROTATED, CREDENTIALS_CHANGED) and self._open:
             # Only after the message is with those who now have to go: it tells them the new token.
-            self._post(self.look)
+            self._post(self._look.set)
 
     def close(self) -> None:
         """Ends all streams, at once."""

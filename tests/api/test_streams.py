@@ -1,4 +1,5 @@
 """Streams: what browsers hear of events and of the log of a task, and that nobody else pays for it."""
+import dataclasses
 import importlib.metadata
 import inspect
 import json
@@ -18,7 +19,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import WSGITask
 
 from ananta.agent.events import Events
-from ananta.domain.events import CONFIG_UPDATED, TOKEN_ROTATED
+from ananta.domain.events import CONFIG_UPDATED, CREDENTIALS_CHANGED, TOKEN_ROTATED
 from ananta.errors import Busy, StoreFailed
 from ananta.web import server as web
 from ananta.web.access import Access, Caller, Tokens
@@ -268,6 +269,39 @@ def test_a_stream_ends_when_its_credential_does_and_others_stay(make_web, listen
     for _ in range(3):
         stays.until(b": keep-alive\n\n")
     assert len(here.streams) == 1
+
+
+def test_a_revoked_credential_ends_its_stream_as_soon_as_that_is_told(make_web, listen):
+    here = make_web(keep_alive_s=600)
+    client, user = listen(here, **bearer()).opened(), listen(here, **bearer(user_token("user"))).opened()
+    here.tokens.agent_token = "another-token-than-before"
+    here.events.publish(CREDENTIALS_CHANGED, {})
+    assert client.rest() == b""
+    here.events.publish("task_updated", {"id": "T-1"})
+    assert user.message()["type"] == "task_updated"
+
+
+def test_who_is_no_administrator_any_more_hears_nothing_that_is_for_them(make_web, listen):
+    tokens = Demoting(TOKEN, SECRET)
+    here = make_web(tokens=tokens, keep_alive_s=0.05)
+    client = listen(here, **bearer(user_token("admin"))).opened()
+    here.events.publish("secret", {"number": 1}, admins=True)
+    assert client.message()["type"] == "secret"
+    tokens.admins = False
+    eventually(lambda: not any(each.admin for each in here.streams._open))
+    here.events.publish("secret", {"number": 2}, admins=True)
+    here.events.publish("task_updated", {"id": "T-1"})
+    assert client.message()["type"] == "task_updated"
+
+
+class Demoting(Tokens):
+    """Takes users for what they are now."""
+
+    admins = True
+
+    def caller(self, value, source):
+        found = super().caller(value, source)
+        return found and dataclasses.replace(found, admin=found.admin and self.admins)
 
 
 def test_an_expired_sign_in_ends_its_stream(make_web, listen):
