@@ -12,6 +12,7 @@ PIECE = 256 * 1024  # bytes read at once
 STATE_LIMIT = 16 * 1024 * 1024  # bytes; what tells more is no shell
 WANTED = 8192  # open files: connections and streams, with what commands and databases need beside them
 HIGH = 600  # our descriptors in the shell start here, out of the way of numbers that people write in scripts
+LESS_HIGH = 200  # or here, when the shell may not have so high ones
 
 _given: list[int] = []  # the limit of open files this process was started with, once it has been raised
 
@@ -58,8 +59,8 @@ def content(fd: int) -> bytes:
 def lifted(ours: contextlib.ExitStack, fd: int) -> int:
     """Returns a copy with a high number; ours closes it."""
     try:
-        copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH)
+        copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LESS_HIGH if _given and _given[0] <= HIGH else HIGH)
     except OSError:  # the limit of open files is lower than that
-        copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200)
+        copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LESS_HIGH)
     ours.callback(os.close, copy)
     return copy

@@ -127,8 +127,9 @@ class Journal:
                 self._wake.set()
         return record
 
-    def last(self, limit: int, task_id: str | None = None) -> list[bytes]:
-        """Returns the last `limit` records, of one task or of all, oldest first: each a JSON object."""
+    def last(self, limit: int, task_id: str | None = None, *, most_bytes: int | None = None) -> list[bytes]:
+        """Returns the last `limit` records, of one task or of all, oldest first: each a JSON object. most_bytes: about as
+        much of them as the table adds; None: all."""
         newest = Newest(max(0, limit), None if task_id is None else records.plain(task_id))
         with database.local().reading(), ExitStack() as stack:
             at = position() or Position(self._files.oldest(), 1)
@@ -138,7 +139,7 @@ class Journal:
             for generation, fd in reversed(opened):
                 start = at.offset if generation == at.generation else 0
                 newest.take(backwards(fd, start, os.fstat(fd).st_size))
-            older = [] if newest.full() else self._indexed(newest, at)
+            older = [] if newest.full() else self._indexed(newest, at, most_bytes)
         return older + newest.records()
 
     def count(self) -> int:
@@ -164,13 +165,13 @@ class Journal:
     # ---
 
     @staticmethod
-    def _indexed(newest: Newest, at: Position) -> list[bytes]:
+    def _indexed(newest: Newest, at: Position, most_bytes: int | None) -> list[bytes]:
         """What the table adds to the records from the files, oldest first. Commands of results that still look for
         theirs are given to newest."""
         where, values = ("AND task_id = ?", (newest.task_id,)) if newest.task_id is not None else ("", ())
-        found = [raw for (raw,) in database.local().rows(
-            "SELECT CAST(record AS BLOB) FROM journal WHERE seq < ? AND record IS NOT NULL "
-            f"{where} ORDER BY seq DESC LIMIT ?", at.next_seq, *values, newest.limit + newest.waiting)]
+        found = _rows("SELECT CAST(record AS BLOB) FROM journal WHERE seq < ? AND record IS NOT NULL "
+                      f"{where} ORDER BY seq DESC LIMIT ?", at.next_seq, *values, newest.limit + newest.waiting,
+                      most_bytes=most_bytes)
         if newest.waiting:
             for raw in found:
                 served = parse(raw)
@@ -223,6 +224,18 @@ class Journal:
                 failed = True
                 self._stop.wait(FAILED_S)
         database.close_mine()
+
+
+def _rows(sql: str, *values: object, most_bytes: int | None) -> list[bytes]:
+    if most_bytes is None:
+        return [raw for (raw,) in database.local().rows(sql, *values)]
+    found, size = [], 0
+    for (raw,) in database.local().execute_sql(sql, values):
+        found.append(raw)
+        size += len(raw)
+        if size > most_bytes:
+            break
+    return found
 
 
 def _finished_since(log_files: LogFiles, intents: list[dict]) -> set[str]:

@@ -46,11 +46,11 @@ class _Told:
 class Notices:
     """Sends and receives, each in a thread of its own; nobody who has something to tell waits for the database.
 
-    tell: what an event of another hub is given to; keep_s: how long a hub may be away without missing anything."""
+    tell: what an event of another hub is given to; keep_s: how long a hub may be away without missing anything;
+    waiting: how much may wait here while the database is away."""
 
-    def __init__(self, tell: Callable[[Event], None], journal: Journal, *, keep_s: float = KEEP_S,
-                 now: Callable[[], float] = time.time):
-        self.tell, self.journal, self.keep_s, self.now = tell, journal, keep_s, now
+    def __init__(self, tell: Callable[[Event], None], journal: Journal, *, keep_s: float = KEEP_S, waiting: int = WAITING):
+        self.tell, self.journal, self.keep_s, self.waiting = tell, journal, keep_s, waiting
         self.origin = os.urandom(8).hex()
         self.listening = threading.Event()
         self._outbox: deque[_Told] = deque()
@@ -91,14 +91,14 @@ class Notices:
 
     def share(self, record: Record, line: bytes) -> None:
         """Gives a record of a task to the other hubs, soon. line: its JSON."""
-        self._put(_of(TaskRecord(line, record.id, record.task_id, record.timestamp), self.now()))
+        self._put(_of(TaskRecord(line, record.id, record.task_id, record.timestamp)))
 
     def _put(self, told: _Told) -> None:
         if not self._threads:
             return
         with self._lock:
             self._outbox.append(told)
-            if len(self._outbox) > WAITING:
+            if len(self._outbox) > self.waiting:
                 # Records can be found again.
                 self._behind |= self._outbox.popleft().record is not None
         self._wake.set()
@@ -146,8 +146,9 @@ class Notices:
             # Numbers become visible in their order only if one writes after the other.
             database.rows("SELECT pg_advisory_xact_lock(?)", number(CHANNEL))
             shared_journal.share(each.record for each in batch if each.record is not None)
-            database.change_many("INSERT INTO events (at, origin, document) VALUES (?, ?, ?)",
-                                 [(self.now(), self.origin, msgspec.json.encode(each.event).decode()) for each in batch])
+            # By the clock of the server: those of the hubs may differ.
+            database.change_many("INSERT INTO events (at, origin, document) VALUES (extract(epoch FROM now()), ?, ?)",
+                                 [(self.origin, msgspec.json.encode(each.event).decode()) for each in batch])
             database.rows("SELECT pg_notify(?, max(id)::text) FROM events", CHANNEL)
 
     def _share_missing(self) -> None:
@@ -158,7 +159,9 @@ class Notices:
                 self._behind = True
                 return
             for lacking in shared_journal.missing():
-                self._write([_of(each, self.now()) for each in lacking])
+                self._write([_of(each) for each in lacking])
+                # What happens now does not wait for what was.
+                self._send_waiting()
                 if self._stop.is_set():
                     return
         except BaseException:
@@ -168,7 +171,7 @@ class Notices:
     def _prune(self) -> None:
         if time.monotonic() - self._pruned_at >= PRUNE_S:
             with database.writing():
-                database.change("DELETE FROM events WHERE at < ?", self.now() - self.keep_s)
+                database.change("DELETE FROM events WHERE at < extract(epoch FROM now()) - ?", self.keep_s)
             self._pruned_at = time.monotonic()
 
     # --- receiving
@@ -223,10 +226,10 @@ class Notices:
                 return
 
 
-def _of(record: TaskRecord, now: float) -> _Told:
+def _of(record: TaskRecord) -> _Told:
     """What says that there is a new record; its text stands in the table of records."""
     data = {"task_id": record.task_id, "place": database.local().place, "run_id": record.run_id}
-    return _Told(Event(TASK_RECORD, data, now), record)
+    return _Told(Event(TASK_RECORD, data, record.timestamp), record)
 
 
 def _event(document: str) -> Event | None:

@@ -32,17 +32,12 @@ class TaskLog:
     def __init__(self, journal: Journal):
         self.journal = journal
 
-    def last(self, task_id: str, limit: int) -> list[TaskRecord]:
-        """Returns the last `limit` records of the task, oldest first. Raises StoreFailed."""
-        own = _records(self.journal.last(limit, task_id))
-        others = _of_others(task_id, limit) if database.shared() else []
-        if not others:
-            return own
-        # The own ones stay in the order of their log, whatever the clock said meanwhile.
-        moments = accumulate((each.timestamp for each in own), max)
-        merged = sorted([*zip(moments, own, strict=True), *((each.timestamp, each) for each in others)],
-                        key=lambda each: each[0])
-        return [each for _, each in merged[-limit:]]
+    def last(self, task_id: str, limit: int, most_bytes: int) -> list[TaskRecord]:
+        """Returns the last records of the task, oldest first: at most `limit`, and no more than fit into most_bytes.
+        Raises StoreFailed."""
+        own = _records(self.journal.last(limit, task_id, most_bytes=most_bytes))
+        others = _of_others(task_id, limit, most_bytes) if database.shared() else []
+        return _fitting(_merged(own, others)[-limit:], most_bytes)
 
 
 def share(found: Iterable[TaskRecord]) -> None:
@@ -75,11 +70,30 @@ def missing() -> Iterator[list[TaskRecord]]:
             yield lacking
 
 
-def _of_others(task_id: str, limit: int) -> list[TaskRecord]:
+def _of_others(task_id: str, limit: int, most_bytes: int) -> list[TaskRecord]:
     rows = database.rows(
-        "SELECT record, run_id, task_id, timestamp FROM shared_journal WHERE task_id = ? AND place <> ? "
-        "ORDER BY timestamp DESC LIMIT ?", plain(task_id), database.local().place, limit)
+        "SELECT record, run_id, task_id, timestamp FROM (SELECT record, run_id, task_id, timestamp, "
+        "sum(octet_length(record)) OVER (ORDER BY timestamp DESC, place, run_id) AS bytes FROM shared_journal "
+        "WHERE task_id = ? AND place <> ?) AS found WHERE bytes <= ? ORDER BY timestamp DESC LIMIT ?",
+        plain(task_id), database.local().place, most_bytes, limit)
     return [TaskRecord(record.encode(), *rest) for record, *rest in rows]
+
+
+def _merged(own: list[TaskRecord], others: list[TaskRecord]) -> list[TaskRecord]:
+    """All of them in their order. The own ones stay in that of their log, whatever the clock said meanwhile."""
+    if not others:
+        return own
+    moments = accumulate((each.timestamp for each in own), max)
+    both = [*zip(moments, own, strict=True), *((each.timestamp, each) for each in others)]
+    return [each for _, each in sorted(both, key=lambda each: each[0])]
+
+
+def _fitting(found: list[TaskRecord], most_bytes: int) -> list[TaskRecord]:
+    for position in range(len(found) - 1, -1, -1):
+        most_bytes -= len(found[position].raw)
+        if most_bytes < 0:
+            return found[position + 1:]
+    return found
 
 
 def _records(lines: list[bytes]) -> list[TaskRecord]:

@@ -24,7 +24,7 @@ from bottle import HTTPResponse
 from waitress.channel import HTTPChannel
 from waitress.task import WSGITask
 
-from ananta.domain.events import TASK_RECORD, TOKEN_ROTATED, Event
+from ananta.domain.events import CREDENTIALS_CHANGED, TASK_RECORD, TOKEN_ROTATED, Event
 from ananta.errors import AnantaError, Busy, NotAllowed, NotAuthenticated
 from ananta.store import database
 from ananta.web.access import Caller
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 # Without poll, on Windows, 512 sockets can be watched at once.
 PLACES = 600 if hasattr(select, "poll") else 400
 KEEP_ALIVE_S, RETRY_S = 15.0, 5
-QUEUE_BYTES = 256 << 10
+QUEUE_BYTES, FIRST_BYTES = 256 << 10, 128 << 20
 # Whoever takes nothing of what waits for it for so many keep-alives is gone, though its connection does not say so.
 PATIENCE = 4
 HAND_OVER_S = 10.0
@@ -46,8 +46,9 @@ Topic = tuple[str, ...]
 
 
 def message(json: bytes) -> bytes:
-    """One message of a stream. JSON has line breaks only between its parts, and ours has none there."""
-    return b"data: " + json + b"\n\n"
+    """One message of a stream, from JSON on one line. Other programs may have written a CR between its parts, which
+    would end the message."""
+    return b"data: " + json.replace(b"\r", b" ") + b"\n\n"
 
 
 class Stream:
@@ -58,9 +59,11 @@ class Stream:
         self.socket: socket.socket | None = None
         # What was told before the route had found what comes first.
         self.early: list[tuple[bytes, str | None]] | None = []
-        self.seen: Collection[str] = ()
+        # The ids of what it was told.
+        self.seen: set[str] = set()
         # What comes first may be much; what is told after it may only be queue_bytes.
         self.first: deque[bytes | memoryview] = deque()
+        self.first_bytes = 0
         self.queue: deque[bytes | memoryview] = deque()
         self.queued_bytes = self.silent_ticks = 0
         self.ending = self.writing = False
@@ -70,10 +73,12 @@ class Streams:
     """All open streams of this process. Its threads start with the first of them, so that a start costs nothing.
 
     places: how many may be open; keep_alive_s: how often each hears something and its credential is looked at again;
-    queue_bytes: who has not taken so much is dropped, and comes back."""
+    queue_bytes: who has not taken so much is dropped, and comes back; first_bytes: what may wait for all of them
+    together of what comes first."""
 
-    def __init__(self, *, places: int = PLACES, keep_alive_s: float = KEEP_ALIVE_S, queue_bytes: int = QUEUE_BYTES):
-        self.places, self.keep_alive_s, self.queue_bytes = places, keep_alive_s, queue_bytes
+    def __init__(self, *, places: int = PLACES, keep_alive_s: float = KEEP_ALIVE_S, queue_bytes: int = QUEUE_BYTES,
+                 first_bytes: int = FIRST_BYTES):
+        self.places, self.keep_alive_s, self.queue_bytes, self.first_bytes = places, keep_alive_s, queue_bytes, first_bytes
         self._lock = threading.Lock()
         self._open: set[Stream] = set()
         self._topics: dict[Topic, frozenset[Stream]] = {}
@@ -109,9 +114,17 @@ class Streams:
     def answer(self, stream: Stream, first: Iterable[bytes] = (), *, seen: Collection[str] = ()) -> HTTPResponse:
         """Returns the answer of a route that opened a stream.
 
-        first: messages that come before all others; seen: the ids of what they tell, which is not told again."""
-        messages = deque(first)
-        self._post(lambda: self._begin(stream, messages, frozenset(seen)))
+        first: messages that come before all others; seen: the ids of what they tell, which is not told again. Raises
+        Busy while too much waits for others; then the stream has ended."""
+        joined = b"".join(first)
+        with self._lock:
+            waiting = sum(each.first_bytes for each in self._open)
+            stream.first_bytes = len(joined)
+        if waiting and waiting + len(joined) > self.first_bytes:
+            self.forget(stream)
+            raise Busy("Too much waits for other clients of event streams, who take it slowly: try again in "
+                       f"{RETRY_S} s.", retry_after=RETRY_S)
+        self._post(lambda: self._begin(stream, joined, set(seen)))
         return _answer(stream)
 
     def forget(self, stream: Stream) -> None:
@@ -124,13 +137,11 @@ class Streams:
             self._post(lambda: self._tell(topic, told, admins, identity))
 
     def on_event(self, event: Event) -> None:
-        """Listens to the events of this process, and shows them on /events."""
-        if event.type == TASK_RECORD:
-            return
-        if EVENTS in self._topics:
+        """Listens to the events of this process, and shows them on /events, but for those that are only for us."""
+        if EVENTS in self._topics and event.type not in (TASK_RECORD, CREDENTIALS_CHANGED):
             body = {"type": event.type, "data": event.data, "timestamp": event.timestamp}
             self.tell(EVENTS, message(msgspec.json.encode(body)), admins=event.admins)
-        if event.type == TOKEN_ROTATED and self._open:
+        if event.type in (TOKEN_ROTATED, CREDENTIALS_CHANGED) and self._open:
             # Only after the message is with those who now have to go: it tells them the new token.
             self._post(self._look.set)
 
@@ -233,9 +244,10 @@ class Streams:
         except OSError:
             return True
 
-    def _begin(self, stream: Stream, messages: deque[bytes], seen: frozenset[str]) -> None:
+    def _begin(self, stream: Stream, first: bytes, seen: set[str]) -> None:
         stream.seen, early, stream.early = seen, stream.early or [], None
-        stream.first.extend(messages)
+        if first:
+            stream.first.append(first)
         for told, identity in early:
             self._add(stream, told, identity)
 
@@ -257,6 +269,8 @@ class Streams:
         if stream.early is not None:
             stream.early.append((told, identity))
         elif identity is None or identity not in stream.seen:
+            if identity is not None:
+                stream.seen.add(identity)
             if stream.queued_bytes > self.queue_bytes:
                 self._drop(stream)
                 return
@@ -284,6 +298,8 @@ class Streams:
         except OSError:
             self._drop(stream)
             return
+        if not stream.first:
+            stream.first_bytes = 0
         waits = bool(stream.first or stream.queue)
         if waits != stream.writing:
             stream.writing = waits

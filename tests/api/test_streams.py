@@ -1,4 +1,5 @@
 """Streams: what browsers hear of events and of the log of a task, and that nobody else pays for it."""
+import dataclasses
 import importlib.metadata
 import inspect
 import json
@@ -18,10 +19,10 @@ from waitress.server import TcpWSGIServer
 from waitress.task import WSGITask
 
 from ananta.agent.events import Events
-from ananta.domain.events import CONFIG_UPDATED, TOKEN_ROTATED
-from ananta.errors import StoreFailed
+from ananta.domain.events import CONFIG_UPDATED, CREDENTIALS_CHANGED, TOKEN_ROTATED
+from ananta.errors import Busy, StoreFailed
 from ananta.web import server as web
-from ananta.web.access import Access, Tokens
+from ananta.web.access import Access, Caller, Tokens
 from ananta.web.gate import Gate
 from ananta.web.routes.streams import EventRoutes
 from ananta.web.streams import PLACES, Streams
@@ -270,6 +271,39 @@ def test_a_stream_ends_when_its_credential_does_and_others_stay(make_web, listen
     assert len(here.streams) == 1
 
 
+def test_a_revoked_credential_ends_its_stream_as_soon_as_that_is_told(make_web, listen):
+    here = make_web(keep_alive_s=600)
+    client, user = listen(here, **bearer()).opened(), listen(here, **bearer(user_token("user"))).opened()
+    here.tokens.agent_token = "another-token-than-before"
+    here.events.publish(CREDENTIALS_CHANGED, {})
+    assert client.rest() == b""
+    here.events.publish("task_updated", {"id": "T-1"})
+    assert user.message()["type"] == "task_updated"
+
+
+def test_who_is_no_administrator_any_more_hears_nothing_that_is_for_them(make_web, listen):
+    tokens = Demoting(TOKEN, SECRET)
+    here = make_web(tokens=tokens, keep_alive_s=0.05)
+    client = listen(here, **bearer(user_token("admin"))).opened()
+    here.events.publish("secret", {"number": 1}, admins=True)
+    assert client.message()["type"] == "secret"
+    tokens.admins = False
+    eventually(lambda: not any(each.admin for each in here.streams._open))
+    here.events.publish("secret", {"number": 2}, admins=True)
+    here.events.publish("task_updated", {"id": "T-1"})
+    assert client.message()["type"] == "task_updated"
+
+
+class Demoting(Tokens):
+    """Takes users for what they are now."""
+
+    admins = True
+
+    def caller(self, value, source):
+        found = super().caller(value, source)
+        return found and dataclasses.replace(found, admin=found.admin and self.admins)
+
+
 def test_an_expired_sign_in_ends_its_stream(make_web, listen):
     here = make_web(keep_alive_s=0.05)
     # The clocks of others are granted half a minute.
@@ -369,6 +403,31 @@ def test_all_places_taken_leave_everything_else_as_it_is(start, listen):
     assert hub.stop() == 0
     assert all(each.rest() == b"" for each in clients)
     assert not any("still running" in line or "Traceback" in line for line in hub.errors)
+
+
+def test_what_waits_for_slow_clients_is_limited_for_all_of_them_together(make_web, listen):
+    here = make_web(first_bytes=30_000_000)
+    check = lambda: Caller("system", "x", True)  # noqa: E731
+    slow = [here.streams.open(("task", "T-1"), check(), check, "x") for _ in range(3)]
+    for each in slow[:2]:
+        here.streams.answer(each, [b"x" * 15_000_000])
+    with pytest.raises(Busy):
+        here.streams.answer(slow[2], [b"x"])
+    eventually(lambda: len(here.streams) == 2)
+    here.streams.forget(slow[0])
+    eventually(lambda: len(here.streams) == 1)
+    here.streams.answer(here.streams.open(("task", "T-1"), check(), check, "x"), [b"x" * 15_000_000])
+
+
+def test_a_line_break_that_another_program_wrote_ends_no_message(start, listen):
+    folder = start("foreign", "--role", "hub", token=TOKEN)
+    folder.stop()
+    with (folder.data / "terminal_log.jsonl").open("ab") as file:
+        file.write(b'{"task_id": "T-1",\r"output": "there",\r "timestamp": 5}\r\n')
+    hub = start("foreign", "--role", "hub", token=TOKEN)
+    client = listen(hub, "/tasks/T-1/stream-logs", **bearer()).opened()
+    block = client.until(b"\n\n")
+    assert b"\r" not in block and json.loads(block[6:])["output"] == "there"
 
 
 def test_nothing_stays_of_a_client_that_leaves_before_its_stream_begins(make_web, listen):
@@ -518,9 +577,111 @@ def test_many_streams_may_be_open_and_commands_keep_their_limit_of_files(tmp_pat
         assert int(re.search(r"Max open files +(\d+)", limits).group(1)) > 256
         for number in range(4):
             answer = requests.post(url + "/step/execute", timeout=WAIT_S, json={
-                "command": "ulimit -S -n; sh -c 'ulimit -S -n'", "task_id": f"T-{number % 2}"})
-            assert answer.json()["stdout"].split() == ["256", "256"]
+                "command": "ulimit -S -n; sh -c 'ulimit -S -n'; echo ${KEPT-0}; export KEPT=$((${KEPT-0} + 1))",
+                "task_id": f"T-{number % 2}"})
+            assert answer.json()["stdout"].split() == ["256", "256", str(number // 2)]
     finally:
         process.terminate()
         process.wait(WAIT_S)
         process.stdout.close()
+
+
+# --- several hubs on one Postgres
+
+
+@pytest.fixture
+def two_hubs(start, postgres_server):
+    url = postgres_server.database()
+    return [start(name, "--role", "hub", token=TOKEN, DATABASE_URL=url, SECRET_KEY=SECRET) for name in ("here", "there")]
+
+
+def test_the_log_of_a_task_is_the_same_at_every_hub(two_hubs, listen):
+    here, there = two_hubs
+    here.execute("echo one", task_id="T-1")
+    eventually(lambda: there.get("/tasks/T-1/logs").status_code == 200)
+    clients = [listen(each, "/tasks/T-1/stream-logs", **bearer()).opened() for each in two_hubs]
+    there.execute("echo two", task_id="T-1")
+    assert [records_of(each, 2) for each in clients] == [["one", "two"]] * 2
+    here.execute("echo three", task_id="T-1")
+    assert [records_of(each, 1) for each in clients] == [["three"]] * 2
+    for each in two_hubs:
+        eventually(lambda each=each: len(each.get("/tasks/T-1/logs").json()) == 3)
+    assert here.get("/tasks/T-1/logs").json() == there.get("/tasks/T-1/logs").json()
+    assert [len(each.get("/logs?task_id=T-1").json()) for each in two_hubs] == [2, 1]
+
+
+def test_no_record_is_missing_or_twice_when_several_hubs_work_on_a_task(two_hubs, listen):
+    done: list[int] = []
+
+    def work(hub: Ananta, begin: int) -> None:
+        for number in range(begin, begin + 40):
+            hub.execute(f"echo {number}", task_id="T-busy")
+        done.append(begin)
+
+    for each in two_hubs:
+        each.execute("echo first", task_id="T-busy")
+    eventually(lambda: len(two_hubs[0].get("/tasks/T-busy/logs").json()) == 2)
+    workers = [threading.Thread(target=work, args=(hub, 100 * number)) for number, hub in enumerate(two_hubs)]
+    for each in workers:
+        each.start()
+    clients = []
+    while len(done) < 2:
+        clients += [listen(each, "/tasks/T-busy/stream-logs", **bearer()).opened() for each in two_hubs]
+        time.sleep(0.05)
+    for each in workers:
+        each.join()
+    expected = sorted(["first", "first", *map(str, range(40)), *map(str, range(100, 140))])
+    for each in clients:
+        assert sorted(records_of(each, 82)) == expected
+    # Whatever came twice would stand before this.
+    two_hubs[0].execute("echo last", task_id="T-busy")
+    assert all(each.message()["output"] == "last" for each in clients)
+
+
+def test_hubs_find_each_other_again_after_a_restart_of_the_database(two_hubs, listen, postgres_server):
+    if postgres_server.embedded is None:
+        pytest.skip("only the embedded Postgres can be restarted")
+    here, there = two_hubs
+    here.execute("echo before", task_id="T-1")
+    eventually(lambda: there.get("/tasks/T-1/logs").status_code == 200)
+    client = listen(there, "/tasks/T-1/stream-logs", **bearer()).opened()
+    assert records_of(client, 1) == ["before"]
+    postgres_server.restart("immediate")
+    here.execute("echo after", task_id="T-1")
+    assert records_of(client, 1) == ["after"]
+
+
+def test_what_a_killed_hub_could_not_share_is_shared_by_its_next_start(start, listen, postgres_server):
+    import psycopg
+
+    from ananta.store.notices import CHANNEL
+    from ananta.store.postgres import number
+
+    url = postgres_server.database()
+    here, there = (start(name, "--role", "hub", token=TOKEN, DATABASE_URL=url, SECRET_KEY=SECRET) for name in ("here", "there"))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (number(CHANNEL),))
+        here.execute("echo lost for now", task_id="T-1")
+        here.kill()
+    assert there.get("/tasks/T-1/logs").status_code == 404
+    start("here", "--role", "hub", token=TOKEN, DATABASE_URL=url, SECRET_KEY=SECRET)
+    eventually(lambda: there.get("/tasks/T-1/logs").status_code == 200)
+    assert there.get("/tasks/T-1/logs").json()[0]["output"] == "lost for now"
+
+
+def test_a_new_token_and_a_changed_configuration_are_told_by_the_hub_they_are_of(two_hubs, listen):
+    here, there = two_hubs
+    client, other = listen(here, **bearer()).opened(), listen(there, **bearer()).opened()
+    assert here.post("/config", json={"http_timeout": 43}).status_code == 200
+    assert here.post("/rotate-token").status_code == 200
+    assert [client.message()["type"] for _ in range(2)] == ["config_updated", "token_rotated"]
+    assert there.post("/config", json={"command_timeout": 44}).status_code == 200
+    assert other.message()["data"] == {"keys": ["command_timeout"]}
+
+
+def test_a_hub_on_postgres_stops_with_open_streams(two_hubs, listen):
+    for each in two_hubs:
+        listen(each, **bearer()).opened()
+        each.execute("echo there", task_id="T-1")
+    assert [each.stop() for each in two_hubs] == [0, 0]
+    assert not any("Traceback" in line for each in two_hubs for line in each.errors)

@@ -8,14 +8,15 @@ from msgspec import Meta
 
 from ananta.domain.events import TASK_RECORD, Event
 from ananta.errors import NotFound
-from ananta.store.shared_journal import TaskLog, TaskRecord
+from ananta.store.shared_journal import TaskLog
 from ananta.web import server
 from ananta.web.access import AUTH, READ, Access
 from ananta.web.responses import Raw
 from ananta.web.routes.steps import LogRecord
 from ananta.web.streams import EVENTS, Stream, Streams, Topic, head, message
 
-RECORDS, FIRST_BYTES = 10_000, 16 << 20
+# Of a stream they wait in memory until the client has taken them.
+RECORDS, LIST_BYTES, FIRST_BYTES = 10_000, 64 << 20, 16 << 20
 
 
 class _Streaming:
@@ -61,7 +62,7 @@ class TaskLogRoutes(_Streaming):
 
     def logs(self, task_id: str, query: TaskLogsQuery) -> Raw:
         """The executions of a task, oldest first; of many the last `limit`."""
-        found = self.log.last(task_id, query.limit)
+        found = self.log.last(task_id, query.limit, LIST_BYTES)
         if not found:
             self._must_exist(task_id)
         return Raw(b"[" + b",".join(each.raw for each in found) + b"]")
@@ -69,20 +70,19 @@ class TaskLogRoutes(_Streaming):
     def follow(self, task_id: str) -> HTTPResponse:
         """A stream of the executions of a task: first those that are on record, then new ones at once."""
         if request.environ["REQUEST_METHOD"] == "HEAD":
-            if not self.log.last(task_id, 1):
+            if not self.log.last(task_id, 1, LIST_BYTES):
                 self._must_exist(task_id)
             return head()
         # Before it is read: what is recorded in between then comes with both, and is left out once.
         stream = self._open(topic(task_id))
         try:
-            found = self.log.last(task_id, RECORDS)
+            found = self.log.last(task_id, RECORDS, FIRST_BYTES)
             if not found:
                 self._must_exist(task_id)
         except BaseException:
             self.streams.forget(stream)
             raise
-        kept = _fitting(found)
-        return self.streams.answer(stream, (message(each.raw) for each in kept),
+        return self.streams.answer(stream, (message(each.raw) for each in found),
                                    seen=[each.run_id for each in found if each.run_id is not None])
 
     def on_event(self, event: Event) -> None:
@@ -98,13 +98,3 @@ class TaskLogRoutes(_Streaming):
 
 def topic(task_id: str) -> Topic:
     return "task", task_id
-
-
-def _fitting(found: list[TaskRecord]) -> list[TaskRecord]:
-    """The newest records that fit into FIRST_BYTES: they wait in memory until the client has taken them."""
-    left = FIRST_BYTES
-    for position in range(len(found) - 1, -1, -1):
-        left -= len(found[position].raw)
-        if left < 0:
-            return found[position + 1:]
-    return found
