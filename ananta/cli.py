@@ -257,7 +257,8 @@ def _policy_check(options: argparse.Namespace, environment: dict[str, str]) -> i
     verdict = policy.check(_settings(options, environment), options.command, shell=options.shell, cwd=options.cwd)
     if options.json:
         say(json.dumps({"decision": verdict.decision, "reasons": verdict.reasons,
-                        "parts": [vars(each) for each in verdict.parts]}, ensure_ascii=False))
+                        "parts": [{"text": each.text, "decision": each.decision, "reason": each.reason}
+                                  for each in verdict.parts]}, ensure_ascii=False))
     else:
         say(verdict.decision)
         for each in verdict.parts or ():

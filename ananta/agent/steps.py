@@ -316,7 +316,8 @@ class Steps:
         start = time.monotonic()
         try:
             results = [self.tools.call(each) for each in wanted.tool_calls]
-            outcome = self._attempts(wanted, session, record, on_output, stop) if wanted.command else None
+            outcome = self._attempts(wanted, session, record, on_output, stop, plain=verdict is not None and not verdict.opaque
+                                     ) if wanted.command else None
         except BaseException as failure:
             # Without an outcome there is still a record: that it was tried, and what prevented it.
             self._finish(replace(record, output=f"[not run: {failure}]"), start)
@@ -356,11 +357,11 @@ class Steps:
             verdict = self.decide_command(wanted.command, cwd, built_in_only=built_in_only)
         return verdict
 
-    def _attempts(self, wanted: Execution, session: Session, record: Record, on_output, stop) -> Outcome:
+    def _attempts(self, wanted: Execution, session: Session, record: Record, on_output, stop, *, plain: bool) -> Outcome:
         timeout_s = wanted.timeout_s or self.configuration["command_timeout"]
         for attempt in range(wanted.retries + 1):
             outcome = self.runner.run(wanted.command or "", session=session, run_id=record.id, timeout_s=timeout_s,
-                                      on_output=on_output, stop=stop, contained=record.contained is True)
+                                      on_output=on_output, stop=stop, contained=record.contained is True, plain=plain)
             if outcome.exit_code == 0 or outcome.ended == "interrupted" or attempt == wanted.retries:
                 break
             self.meter.count("retries")

@@ -28,11 +28,13 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Part:
-    """One simple command of a command line, with what was decided about it and why."""
+    """One simple command of a command line, with what was decided about it and why. opaque: a rule allows a program of
+    which nobody can tell from its words what it changes."""
 
     text: str
     decision: str
     reason: str
+    opaque: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Verdict:
     decision: str
     reasons: tuple[str, ...]
     parts: tuple[Part, ...] = ()
+
+    @property
+    def opaque(self) -> bool:
+        """Whether it may change what its words do not name."""
+        return any(part.opaque for part in self.parts)
 
 
 @dataclass(frozen=True)

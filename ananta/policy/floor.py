@@ -75,7 +75,7 @@ def reason(command: Command, around: Surroundings) -> str | None:
     if not command.words:
         return None
     words = _spread(command.words)
-    name = _name(words[0], command.shell)
+    name = name_of(words[0], command.shell)
     args = words[1:]
     return (_disk(name, args, around) or _deletion(name, args, command, around) or _self(name, args, around, command.piped_in)
             or _secrets(name, args, command, around) or _environment(name, args, around))
@@ -92,7 +92,7 @@ def _spread(words: list[Word]) -> list[Word]:
     return spread or words
 
 
-def _name(word: Word, shell: str) -> str:
+def name_of(word: Word, shell: str) -> str:
     if shell == "powershell":
         return cmdlets.canonical(word.guess).removesuffix(".exe")
     if shell == "cmd":

@@ -13,6 +13,8 @@ MAX_COARSE = 5
 COARSE_WORDS = ("rm", "mkfs", "dd", "wipe", "shred", "format", "rd", "del", "remove-item", "ri", "kill", "stop-", "systemctl", "sc ", "token", "environ",
                 "blkdiscard", "sgdisk", "parted", "diskutil", "clear-disk", "secret", "/dev/")
 LIFTABLE = (unix.WRITE, unix.SYSTEM, unix.UNCLEAR)
+# They change what stands among their words and nothing else, so the floor has seen all of it.
+PLAIN_WRITERS = frozenset({"touch", "mkdir", "rmdir", "rm", "tee", "unlink", "truncate", "new-item", "remove-item", "md", "rd", "del"})
 
 
 class Judge:
@@ -47,8 +49,8 @@ class Judge:
             self.coarse(rest, kind)
         return list(self.parts.values())
 
-    def add(self, text: str, decision: str, reason: str) -> None:
-        self.parts.setdefault((text, decision, reason), Part(text, decision, reason))
+    def add(self, text: str, decision: str, reason: str, *, opaque: bool = False) -> None:
+        self.parts.setdefault((text, decision, reason), Part(text, decision, reason, opaque))
 
     def read(self, text: str, shell: str, depth: int, *, captured: bool = False) -> None:
         """Reads one text as its shell would and judges every command in it."""
@@ -163,12 +165,14 @@ class Judge:
         else:
             if not command.words[0].constant:
                 lifted = False
-            self.decide(kind, f"`{shown}` {why}", shown, lifted=lifted, rule=rule)
+            name = floor.name_of(command.words[0], command.shell)
+            self.decide(kind, f"`{shown}` {why}", shown, lifted=lifted, rule=rule, opaque=name not in PLAIN_WRITERS)
 
-    def decide(self, kind: str, sentence: str, shown: str, *, lifted: bool, rule: Rule | None) -> None:
+    def decide(self, kind: str, sentence: str, shown: str, *, lifted: bool, rule: Rule | None, opaque: bool = True) -> None:
         """Adds an ask, unless a rule allows exactly this part."""
         if lifted and kind in LIFTABLE:
-            self.add(shown, ALLOW, f"`{shown}` is allowed by a rule" + (f": {rule.reason}" if rule and rule.reason else ""))
+            self.add(shown, ALLOW, f"`{shown}` is allowed by a rule" + (f": {rule.reason}" if rule and rule.reason else ""),
+                     opaque=opaque)
         else:
             self.add(shown, ASK, sentence)
 

@@ -57,10 +57,12 @@ class Room:
     Both have a price, because Landlock allows whole trees only: of the directories that lead to such a path each entry
     there is now is allowed by itself. Nothing can be made, renamed or removed in them directly, and what others make
     there meanwhile cannot be read. Where such a directory may not be listed, only the way down is open.
+    plain: of what it changes nothing is held back below workspace; it is known by its words, and was looked at.
     Raises Unavailable (containment_unavailable). To be removed when the run's processes are gone."""
 
-    def __init__(self, workspace: str, protected: Sequence[Path] = (), private: Sequence[Path] = ()):
+    def __init__(self, workspace: str, protected: Sequence[Path] = (), private: Sequence[Path] = (), *, plain: bool = False):
         require()
+        self._plain = plain
         self._workspace = os.path.realpath(workspace)
         mounts = _mountinfo() if private or protected else b""
         self._private = _all_names(tuple(map(str, private)), mounts)
@@ -72,7 +74,7 @@ class Room:
         self._way = self._above_protected | self._protected | own
         # In a working directory that is itself protected nothing is to be changed.
         self._closed = not self._protected.isdisjoint(own)
-        self.divided = self._closed or self._workspace in self._above_protected
+        self.divided = not plain and (self._closed or self._workspace in self._above_protected)
         try:
             self.temporary = os.path.realpath(tempfile.mkdtemp(prefix="ananta-"))
         except OSError as cause:
@@ -96,6 +98,8 @@ class Room:
                     self._allow(ruleset, "/", change=False)
                 if not self._closed and os.path.dirname(self._workspace) not in self._above_private:
                     self._allow(ruleset, self._workspace, change=False)
+                if self._plain:
+                    ruleset.allow(self._workspace, read=False)
             except OSError as cause:
                 raise landlock.unavailable(cause) from cause
             return ruleset.start(make)

@@ -73,8 +73,8 @@ class Ruleset:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def allow(self, path: str, *, change: bool = True) -> None:
-        """Allows to read, and to change unless that is excluded, the file, or the directory and everything below it.
+    def allow(self, path: str, *, change: bool = True, read: bool = True) -> None:
+        """Allows to read and to change, unless one is excluded, the file, or the directory and everything below it.
 
         A link is passed over, and so is what does not exist or cannot be reached. Raises OSError."""
         if sys.platform != "linux":  # for the type checker
@@ -89,6 +89,7 @@ class Ruleset:
             mode = os.fstat(fd).st_mode
             if not stat.S_ISLNK(mode):
                 rights = self._handled if change else self._reading
+                rights &= ~0 if read else ~self._reading
                 rights &= ~DEVICES if stat.S_ISDIR(mode) else OF_FILES
                 if _system_call()(ADD_RULE, self._fd, RULE_PATH_BENEATH, RULE.pack(rights, fd), 0, 0) < 0:
                     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

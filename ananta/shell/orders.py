@@ -24,7 +24,7 @@ class Order:
     """One command with its limits. stop: ends the command when set; environment is cleaned already.
 
     contained: it may change only what is below workspace, without the protected paths, and read all but the private ones
-    (see containment.Room)."""
+    (see containment.Room); plain: its words name all it changes, so it may change the protected paths' neighbours, too."""
 
     command: str
     run_id: str
@@ -37,6 +37,7 @@ class Order:
     contained: bool = False
     protected: Sequence[Path] = ()
     private: Sequence[Path] = ()
+    plain: bool = False
     workspace: str = ""
 
 

@@ -114,7 +114,8 @@ class Running:
                 os.write(self._waker, b"x")
         self._watch(self._wake, self._unwatch)
         if self._order.contained:
-            self._room = Room(self._order.workspace, self._order.protected, self._order.private)
+            self._room = Room(self._order.workspace, self._order.protected, self._order.private,
+                              plain=self._order.plain)
 
     def _start(self) -> None:
         with contextlib.ExitStack() as ours:

@@ -53,7 +53,7 @@ class Runner:
 
     def run(self, command: str, *, session: Session, run_id: str, timeout_s: float, output_bytes: int = 1 << 20,
             on_output: Callable[[str], None] | None = None, stop: threading.Event | None = None,
-            contained: bool = False) -> Outcome:
+            contained: bool = False, plain: bool = False) -> Outcome:
         """Returns what the command did; the session then is where the command left it, also after a failure.
 
         The command has no input. After timeout_s seconds, or soon after stop is set or interrupt_all was called,
@@ -61,7 +61,8 @@ class Runner:
         stderr and both together output_bytes bytes are kept each, half from the start and half from the end;
         on_output gets all text as it arrives, in this thread. run_id marks its processes (see end_leftovers).
         contained: it reads all but the private paths, and changes only what is below home, wherever its session is, and
-        below a temporary directory of its own, which goes with it (see containment). Raises InvalidInput for a command
+        below a temporary directory of its own, which goes with it (see containment); plain: somebody has looked at all it
+        changes, so that nothing below home is held back for the sake of the protected paths. Raises InvalidInput for a command
         with a NUL, Conflict (`cwd_gone`) when the session's directory has vanished, ShellFailed when no shell can be
         started, ShuttingDown; Unavailable (containment_unavailable) when the command is to be contained and cannot be:
         nothing has run then."""
@@ -70,7 +71,7 @@ class Runner:
         if contained:
             require_containment()
         order = Order(command, run_id, session.cwd, session.environment, timeout_s, output_bytes, on_output, stop,
-                      contained, self._protected, self._private, self._home)
+                      contained, self._protected, self._private, plain, self._home)
         notes: tuple[str, ...] = ()
         if not _can_enter(order.cwd):
             # Running it elsewhere would be another command: `rm *` means the files of this folder.

@@ -305,3 +305,18 @@ def test_ask_yes_by_a_running_worker_is_the_same(start, tmp_path, containment):
         assert done.returncode == code and command in done.stderr and "Traceback" not in done.stderr, (command, done)
     assert (worker.folder / "sub" / "made").exists() is contained and not (worker.folder / "dir").exists()
     assert outside(worker.folder) == [] and {each["contained"] for each in worker.records()} == {contained}
+
+
+def test_what_names_all_it_changes_may_make_new_things_beside_the_data(start):
+    worker = start(token="a-token-of-some-length")
+    rules = {"rules": [{"prefix": [name], "decision": "allow"} for name in ("touch", "mkdir", "./tool")]}
+    assert worker.request("PUT", "/policy", json=rules).ok
+    (worker.folder / "tool").write_text("#!/bin/sh\ntouch new; echo x > data/planted; cat data/secrets/secret_key\n")
+    (worker.folder / "tool").chmod(0o755)
+    assert worker.execute("touch made && mkdir dir", autonomous=True)["exit_code"] == 0
+    assert (worker.folder / "made").exists() and (worker.folder / "dir").is_dir()
+    done = worker.execute("./tool", autonomous=True)
+    assert done["exit_code"] != 0 and not (worker.folder / "new").exists() and not (worker.data / "planted").exists()
+    assert (worker.data / "secrets" / "secret_key").read_text().strip() not in done["output"]
+    refused = worker.post("/step/execute", json={"command": "touch data/policy.json", "autonomous": True})
+    assert refused.status_code == 403
