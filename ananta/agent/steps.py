@@ -4,7 +4,6 @@ Nothing else starts a model call for a command, or a process: HTTP, the command 
 through here. So whatever ran was decided here, and stands in the journal.
 """
 import logging
-import os
 import platform
 import threading
 import time
@@ -290,7 +289,7 @@ class Steps:
         verdict = self._verdict(wanted, decider, session.cwd, shown)
         contained = None if decider.person or not wanted.command else self.containment
         record = Record(
-            id=os.urandom(8).hex(), timestamp=self.now(), agent=self.agent_name, command=wanted.command, output="",
+            id=self.runner.next_id(session, contained=contained is True), timestamp=self.now(), agent=self.agent_name, command=wanted.command, output="",
             exit_code=-1, task_id=wanted.task_id, tool_calls=wanted.tool_calls or None, cwd=session.cwd,
             reason=wanted.reason or "manual", decision=verdict.decision if verdict else None,
             decided_by=decider.name if decider.person or verdict is None or verdict.decision != ALLOW else "policy",

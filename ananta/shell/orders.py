@@ -1,4 +1,5 @@
 """What passes between the runner and the shell of a platform: an Order goes in, a Ran comes back."""
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,11 +76,21 @@ class Shell(Protocol):
 
     def execution(self, order: Order) -> Execution: ...
 
+    def promise(self, cwd: str, environment: Mapping[str, str]) -> str | None:
+        """Returns the id of the run for which a shell waits already; None when none does. To be given out once."""
+
     def end_left(self) -> None:
         """Ends what commands have left in the background, and waits until it is gone."""
 
     def end_leftovers(self, run_id: str) -> int:
         """Ends every process of this machine that carries the marker of that run; returns how many."""
+
+    def close(self) -> None:
+        """Ends what is left and what waits, when nothing runs any more."""
+
+
+def new_run_id() -> str:
+    return os.urandom(8).hex()
 
 
 def why_ended(ended: str, seconds: float) -> str:

@@ -4,14 +4,14 @@ import math
 import os
 import select
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from subprocess import Popen
 
 from ananta.errors import ShellFailed
-from ananta.shell import descriptors, leftovers, prelude, processes
+from ananta.shell import descriptors, launch, leftovers, prelude, processes, spares
 from ananta.shell.capture import Capture
 from ananta.shell.containment import Room
 from ananta.shell.orders import INTERRUPTED, MARKER, TIMEOUT, Order, Ran, State
@@ -39,6 +39,7 @@ class PosixShell:
     def __init__(self, path: str):
         self.path = path
         self.leftovers = leftovers.Leftovers(GRACE_S)
+        self.spares = spares.Spares(path)
         self.own: set[int] = set()  # pids of shells that run
         self._adopting = False
         self._lock = threading.Lock()
@@ -50,11 +51,22 @@ class PosixShell:
                 processes.adopt_orphans()
         return Running(self, order)
 
+    def promise(self, cwd: str, environment: Mapping[str, str]) -> str | None:
+        return self.spares.promise(cwd, environment)
+
+    def known(self) -> set[int]:
+        """Returns our children that belong to runs, or wait for one."""
+        return self.own | self.leftovers.pids() | self.spares.pids()
+
     def end_left(self) -> None:
         self.leftovers.end_all()
 
     def end_leftovers(self, run_id: str) -> int:
         return processes.end([(run_id, None)], GRACE_S)
+
+    def close(self) -> None:
+        self.spares.close()
+        self.end_left()
 
 
 class Running:
@@ -118,42 +130,35 @@ class Running:
                               plain=self._order.plain)
 
     def _start(self) -> None:
-        with contextlib.ExitStack() as ours:
-            out_fd, error_fd = self._pipe(ours, 0), self._pipe(ours, 1)
-            self._state = descriptors.scratch()
-            inherited = [descriptors.lifted(ours, self._state)]
-            text = os.fsencode(self._order.command)
-            if len(text) >= ARGUMENT_LIMIT:
-                file = ours.enter_context(open(descriptors.scratch(), "wb"))
-                file.write(text)
-                file.seek(0)  # flushes too; some systems make the shell share our position
-                inherited.append(descriptors.lifted(ours, file.fileno()))
-            self._process = self._spawn(out_fd, error_fd, inherited)
-            self._shell.own.add(self._process.pid)
+        shell = self._shell.spares.take(self._order) or self._launch()
+        self._process, self._state = shell.process, shell.state
+        self._shell.own.add(self._process.pid)
+        for stream, fd in enumerate(shell.outputs):
+            self._watch(fd, self._hear)
+            self._outputs[fd] = stream
         if sys.platform == "linux":
             with contextlib.suppress(OSError):  # an old kernel, or one that only looks like Linux
                 self._pid_fd = os.pidfd_open(self._process.pid)
                 self._watch(self._pid_fd, self._bury)
 
-    def _pipe(self, ours: contextlib.ExitStack, stream: int) -> int:
-        read, write = os.pipe()
-        ours.callback(os.close, write)
-        os.set_blocking(read, False)
-        self._watch(read, self._hear)
-        self._outputs[read] = stream
-        return write
+    def _launch(self) -> launch.Launched:
+        order, room = self._order, self._room
+        environment = {**order.environment, MARKER: order.run_id, **(room.variables if room else {})}
+        text = os.fsencode(order.command)
+        with contextlib.ExitStack() as ours:
+            long = None
+            if len(text) >= ARGUMENT_LIMIT:
+                file = ours.enter_context(open(descriptors.scratch(), "wb"))
+                file.write(text)
+                file.seek(0)  # flushes too; some systems make the shell share our position
+                long = file.fileno()
 
-    def _spawn(self, out_fd: int, error_fd: int, inherited: list[int]) -> subprocess.Popen:
-        order = self._order
-        command_fd = inherited[1] if len(inherited) > 1 else None
-        arguments = prelude.arguments(self._shell.path, order.command, inherited[0], command_fd, descriptors.limit_kept())
-        environment = {**order.environment, MARKER: order.run_id, **(self._room.variables if self._room else {})}
+            def start(make: Callable[[], Popen]) -> Popen:
+                return room.start(make) if room else make()
 
-        def start() -> subprocess.Popen:
-            return subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=out_fd, stderr=error_fd, cwd=order.cwd,
-                                    env=environment, start_new_session=True, pass_fds=inherited)
-
-        return self._room.start(start) if self._room else start()
+            return launch.launch(lambda inherited: prelude.arguments(
+                self._shell.path, order.command, *inherited, limit=descriptors.limit_kept()), order.cwd, environment,
+                command=long, start=start)
 
     def _follow(self) -> str | None:
         """Returns None when the shell is gone and its output complete, else why it is to be ended."""
@@ -211,10 +216,12 @@ class Running:
     def _result(self, ended: str | None, started_at: float) -> Ran:
         code = self._process.wait()
         self._capture.finish()
-        known = self._shell.own | self._shell.leftovers.pids()
+        known = self._shell.known()
         if ended:
             processes.sweep(known)
         state, explained = self._told(), self._explained(code)
+        if not self._order.contained:
+            self._shell.spares.prepare(state.environment if state else self._order.environment)
         left, notes = (0, ()) if ended else self._leave(known)
         return Ran(-1 if ended else 128 - code if code < 0 else code, ended, self._capture, state,
                    time.monotonic() - started_at, left, explained + notes)

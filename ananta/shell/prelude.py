@@ -1,6 +1,7 @@
 """How a POSIX shell is made to run one command, and to tell afterwards where it is and what it exported."""
 import os
 import re
+import shlex
 from collections.abc import Mapping
 
 from ananta.shell.orders import MARKER, State
@@ -9,8 +10,8 @@ from ananta.shell.orders import MARKER, State
 # a syntax error or `exit` then gives the shell's own exit code. `command` in front, because the user's functions are
 # not meant; quiet, because the user's `set -x` or DEBUG trap would speak in between. @ is the descriptor to tell it to.
 TELL = ("__ananta_tell() { __ananta_code=$?; set +e; { command export -p && command printf '\\0' && command pwd; }"
-        " >|/dev/fd/@ || :; return $__ananta_code; }; "
-        "trap '{ __ananta_tell || :; } >/dev/null 2>&1' EXIT; trap 'exit 143' TERM; ")
+        " >|/dev/fd/@ || :; return $__ananta_code; }; ")
+TRAPS = "trap '{ __ananta_tell || :; } >/dev/null 2>&1' EXIT; trap 'exit 143' TERM; "
 
 # Only for commands that say "trap": their own EXIT trap then runs after ours, instead of replacing it. In a subshell
 # it is left alone, since a subshell's state is not the session's. Bash knows functions of this name, others aliases.
@@ -26,6 +27,7 @@ TRAP = ("__ananta_trap() { command trap \"$@\" || return; { "
         "case ${BASH_VERSION-}:${SHELLOPTS-}: in :*|*:posix:*) alias trap=__ananta_trap;; "
         "*) eval 'trap() { __ananta_trap \"$@\"; }';; esac; ")
 
+BASH_OPTIONS = ["--noprofile", "--norc"]
 NOT_KEPT = ("_", "SHLVL", "SHELLOPTS", "BASHOPTS", "BASH_EXECUTION_STRING", MARKER)  # the shell's own, not the user's
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 QUOTED = r"""'[^']*'|\$'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*"|\\."""
@@ -39,14 +41,15 @@ LETTERS = {b"a": b"\a", b"b": b"\b", b"e": b"\x1b", b"E": b"\x1b", b"f": b"\f", 
            b"v": b"\v"}
 
 
-def arguments(path: str, command: str, tell_fd: int, command_fd: int | None, limit: str = "") -> list[str]:
+def arguments(path: str, command: str, tell_fd: int, command_fd: int | None = None, *, limit: str = "") -> list[str]:
     """Returns the argument list that makes the shell at `path` run the command.
 
-    limit: what it does first (descriptors.limit_kept). tell_fd: inherited descriptor on which it tells its state. command_fd: one from which it reads the command, for a
-    command too long for an argument; None: the command is an argument."""
+    tell_fd: inherited descriptor on which it tells its state. command_fd: one from which it reads the command, for a
+    command too long for an argument; None: the command is an argument. limit: what it does first, see
+    descriptors.limit_kept."""
     name = os.path.basename(path)
     bash = "bash" in name
-    prelude = limit + TELL.replace("@", str(tell_fd)) + (TRAP if "trap" in command else "")
+    prelude = limit + TELL.replace("@", str(tell_fd)) + TRAPS + _traps(command)
     # Other shells know only one digit in front of a redirection; there the commands inherit the descriptors too.
     closed = f" {tell_fd}>&-" if bash else ""
     if command_fd is None:
@@ -54,8 +57,33 @@ def arguments(path: str, command: str, tell_fd: int, command_fd: int | None, lim
     else:
         fetch, given = f"__ananta_command=$({'<' if bash else 'cat '}/dev/fd/{command_fd}); ", []
         closed += f" {command_fd}>&-" if bash else ""
-    options = ["--noprofile", "--norc"] if bash else []
+    options = BASH_OPTIONS if bash else []
     return [path, *options, "-c", f'{prelude}{fetch}eval "$__ananta_command"{closed}', name, *given]
+
+
+def waiting(path: str, tell_fd: int, command_fd: int, *, limit: str = "") -> list[str]:
+    """Returns the argument list that makes the bash at `path` wait for what `handed` returns, and do it.
+
+    When there is nothing, it exits. Until then no trap is set, so that SIGTERM ends it at once."""
+    return [path, *BASH_OPTIONS, "-c", limit + TELL.replace("@", str(tell_fd)) +
+            f"__ananta_command=$(</dev/fd/{command_fd}); case $__ananta_command in '') exit;; esac; "
+            f'exec {command_fd}>&-; eval "$__ananta_command"; shift; eval "$__ananta_command" {tell_fd}>&-',
+            os.path.basename(path), ""]
+
+
+def handed(command: str, cwd: str, environment: Mapping[str, str]) -> bytes:
+    """Returns what makes a waiting bash run the command as if it had been started for it: there, then, and with these
+    variables for the place. environment: of the session."""
+    # What bash itself does at its start: PWD is taken as it is when it fits, OLDPWD when it is a directory.
+    way = "-L" if environment.get("PWD") == cwd else "-P"
+    before = shlex.quote(environment.get("OLDPWD", ""))
+    place = (f"cd {way} -- {shlex.quote(cwd)} || exit 126; "
+             f"if [ -d {before} ]; then OLDPWD={before}; else unset OLDPWD; export OLDPWD; fi; ")
+    return os.fsencode(f"{place}SECONDS=0; {TRAPS}{_traps(command)}__ananta_command={shlex.quote(command)}")
+
+
+def _traps(command: str) -> str:
+    return TRAP if "trap" in command else ""
 
 
 def told(data: bytes, before: Mapping[str, str]) -> State | None:

@@ -14,7 +14,7 @@ from ananta.errors import Conflict, InvalidInput, ShellFailed, ShuttingDown
 from ananta.shell import windows
 from ananta.shell.containment import require as require_containment
 from ananta.shell.environment import child_environment
-from ananta.shell.orders import TIMEOUT, Execution, Order, Ran, Shell, why_ended
+from ananta.shell.orders import TIMEOUT, Execution, Order, Ran, Shell, new_run_id, why_ended
 from ananta.shell.sessions import Session, Sessions
 
 CLOSING_S = 10.0
@@ -50,6 +50,12 @@ class Runner:
     def directory(self, key: str) -> str:
         """Returns the working directory of the session of this key, without waiting for it."""
         return self._sessions.directory(key)
+
+    def next_id(self, session: Session, *, contained: bool) -> str:
+        """Returns an id for the next run in this session. When a shell waits for it already, only a run with this id
+        gets that shell: so it is asked for once for each run."""
+        waiting = None if contained else self._shell.promise(session.cwd, session.environment)
+        return waiting or new_run_id()
 
     def run(self, command: str, *, session: Session, run_id: str, timeout_s: float, output_bytes: int = 1 << 20,
             on_output: Callable[[str], None] | None = None, stop: threading.Event | None = None,
@@ -116,7 +122,7 @@ class Runner:
         self.interrupt_all()
         with self._change:
             self._change.wait_for(lambda: not self._active, timeout=CLOSING_S)
-        self._shell.end_left()
+        self._shell.close()
 
     def _execute(self, order: Order) -> Ran:
         execution = self._shell.execution(order)

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +42,9 @@ class WindowsShell:
             self._left[job] = timer
         timer.start()
 
+    def promise(self, cwd: str, environment: Mapping[str, str]) -> None:
+        """No shell is started ahead here."""
+
     def end_left(self) -> None:
         for job, timer in list(self._left.items()):
             timer.cancel()
@@ -49,6 +53,9 @@ class WindowsShell:
     def end_leftovers(self, run_id: str) -> int:
         """Returns 0: the job objects of a process that is gone have ended their processes with it."""
         return 0
+
+    def close(self) -> None:
+        self.end_left()
 
     def _end(self, job: windows_job.Job) -> None:
         with self._lock:
