@@ -218,7 +218,8 @@ def _with_history(task_id: str, head: bytes, steps: list[tuple[int, str]]) -> It
 def _where(wanted: Wanted) -> tuple[str, list[object]]:
     conditions: list[tuple[str, object]] = []
     if wanted.status == rules.FAILED:
-        conditions += [("run_state = ?", rules.FAILED), ("board <> ?", rules.DONE)]
+        # As a word, not as a value: only so is it known that the index of failed tasks has them all.
+        conditions += [(f"run_state = '{rules.FAILED}' AND board <> ?", rules.DONE)]
     elif wanted.status is not None:
         conditions.append(("board = ?", rules.normalised(wanted.status)))
     conditions += [(condition, value) for condition, value in (
