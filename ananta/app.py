@@ -23,8 +23,9 @@ from ananta.agent.policy_files import PolicyFiles
 from ananta.agent.steps import Steps
 from ananta.agent.tools import Tools
 from ananta.agent.watch import ModelWatch
+from ananta.domain.events import CONFIG_UPDATED, TASK_RECORD, Event
 from ananta.domain.redaction import Redactor
-from ananta.domain.steps import STRICTNESS, Verdict
+from ananta.domain.steps import STRICTNESS, Record, Verdict
 from ananta.errors import CannotStart, ShellFailed
 from ananta.settings import Settings
 from ananta.shell import containment
@@ -33,13 +34,16 @@ from ananta.store import database, directory
 from ananta.store.configuration import ConfigFile
 from ananta.store.journal import Journal
 from ananta.store.llm_log import LLMLog
+from ananta.store.notices import Notices
 from ananta.store.secrets import Secrets, effective_token
 
 if TYPE_CHECKING:
+    from ananta.hub.hub import Hub
     from ananta.llm.catalog import LanguageModels
 
 log = logging.getLogger(__name__)
 STOP_COMMANDS_S = 5.0
+PRIVATE = ("config.json", "ananta.db", "backups")  # in the data directory: what may hold keys, and is not masked
 VERDICTS, VERDICT_CHARS = 512, 4096
 
 
@@ -49,6 +53,8 @@ class Agent:
     def __init__(self, settings: Settings, purpose: str):
         self.settings = settings
         self.data_dir = settings.data_dir.resolve()
+        self.own_urls: frozenset[str] = frozenset()
+        self.hub: Hub | None = None
         self._about = {"pid": os.getpid(), "purpose": purpose, "version": __version__, "started_at": time.time()}
         mock_answers = _mock_answers(settings.mock_answers)
         self.claim = directory.claim(self.data_dir, {**self._about, "url": None})
@@ -60,10 +66,14 @@ class Agent:
 
     def describe(self, url: str) -> None:
         """Tells other processes where this one listens."""
+        port = url.rsplit(":", 1)[-1]
+        own = (url, self.settings.agent_url or "", *(f"http://{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]")))
+        self.own_urls = frozenset(each.rstrip("/").lower() for each in own if each)
         self.claim.update({**self._about, "url": url})
 
     def _open(self, mock_answers: list[str]) -> None:
         settings = self.settings
+        self.contained = containment.active(settings.containment)
         self.secrets = Secrets(settings.secrets_folder)
         self.secret_key = settings.secret_key or self.secrets.key()
         self.token = effective_token(settings.agent_token, self.secrets.token())
@@ -82,12 +92,13 @@ class Agent:
         except ShellFailed as cause:
             raise CannotStart(cause.message) from cause
         self.unknown = self.journal.open(on_unknown=self._end_leftovers)
+        self.events = Events()
+        self.notices = Notices(self.events.tell, self.journal)
         self._mock_answers = mock_answers
         self._verdicts: tuple[tuple, dict[tuple, Verdict]] = ((None, None), {})
         self._models: LanguageModels | None = None
         self._making_models = threading.Lock()
         self.meter = Meter()
-        self.events = Events()
         self.command_lane = Lane("running commands", settings.max_commands, retry_after_s=2)
         self.model_lane = Lane("model calls", settings.max_model_calls, retry_after_s=5)
         self.policy_files = PolicyFiles(self.data_dir, Path.cwd(), Path(sys.argv[0]).resolve().parent)
@@ -101,24 +112,35 @@ class Agent:
             llm_log=self.llm_log, configuration=self.configuration, decide=self.decide, decisions=self.decisions,
             tools=Tools(self.configuration, self.data_dir), meter=self.meter, model_lane=self.model_lane,
             command_lane=self.command_lane, known=self.mask.known,
-            containment=settings.containment == "workspace" and containment.available() > 0)
+            containment=self.contained)
         self.watch = ModelWatch(self.models, self.configuration, enabled=not settings.disable_llm_check)
         self.configuration.listeners.append(self._configuration_changed)
+        self.journal.on_record = self._recorded
         if settings.role == "hub":
             self._open_hub()
         self.journal.start()
+        if settings.role == "hub" and database.shared():
+            self.events.elsewhere = self.notices.publish
+            self.notices.start()
+
+    def _recorded(self, record: Record, line: bytes) -> None:
+        self.notices.share(record, line)
+        self.events.tell(Event(TASK_RECORD, {"task_id": record.task_id, "run_id": record.id, "record": line},
+                               record.timestamp))
 
     def _open_hub(self) -> None:
-        from ananta.hub.callbacks import Callbacks, TaskNews
+        from ananta.hub.hub import Hub
         from ananta.store.vault import Vault
 
-        self.vault = Vault(self.secret_key)
-        self.callbacks = Callbacks(self.vault.open)
-        self.news = TaskNews(self.events, self.callbacks)
+        self.hub = Hub(steps=self.steps, decisions=self.decisions, events=self.events, vault=Vault(self.secret_key),
+                       own_urls=lambda: self.own_urls)
+        self.hub.open()
 
     def _make_runner(self) -> Runner:
-        return Runner(shell_path=self.settings.shell_path, home=(self.settings.work_dir or Path.cwd()).resolve(),
-                             environment=os.environ, secret_names=settings_module.secret_names())
+        kept = (self.data_dir, self.secrets.directory)
+        private = (self.secrets.directory, *(self.data_dir / name for name in PRIVATE))
+        return Runner(shell_path=self.settings.shell_path, home=(self.settings.work_dir or Path.cwd()).resolve(), environment=os.environ,
+                      secret_names=settings_module.secret_names(), protected=kept, private=private)
 
     def models(self) -> "LanguageModels":
         """Returns the language models, made at the first call: a start needs none."""
@@ -138,22 +160,25 @@ class Agent:
         self.steps.stopping.set()
         self.watch.close()
         until = time.monotonic() + STOP_COMMANDS_S
-        while self.runner.running() and time.monotonic() < until:
+        while (self.runner.running() or (self.hub is not None and self.hub.workers.lane.busy)) and time.monotonic() < until:
             time.sleep(0.02)
         self.runner.interrupt_all()
+        if self.hub is not None:
+            self.hub.interrupt()
         until = time.monotonic() + 3
-        while self.command_lane.busy and time.monotonic() < until:
+        while (self.command_lane.busy or (self.hub is not None and self.hub.workers.lane.busy)) and time.monotonic() < until:
             time.sleep(0.02)  # the threads of the interrupted commands write their records
 
     def close(self) -> None:
         """Finishes the work and closes everything."""
         self.finish()
-        if self.settings.role == "hub":
-            self.callbacks.close()
+        if self.hub is not None:
+            self.hub.close()
         self.runner.close()
         if self._models is not None:
             self._models.close()
         self.journal.close()
+        self.notices.close()
         database.close()
         self.claim.release()
 
@@ -167,6 +192,7 @@ class Agent:
     def _configuration_changed(self, keys: list[str]) -> None:
         diagnostics.set_level(self.configuration["log_level"])
         self.mask.replace(self._secret_values())
+        self.events.publish(CONFIG_UPDATED, {"keys": keys})
 
     def _end_leftovers(self, run_id: str) -> str:
         ended = self.runner.end_leftovers(run_id)
@@ -198,7 +224,7 @@ class Agent:
         context = Context(
             cwd=cwd, home=os.path.expanduser("~"), data_dir=str(self.data_dir), secrets_dir=str(self.secrets.directory),
             program=(str(Path(sys.argv[0]).resolve()), "ananta"), pid=os.getpid(),
-            is_root=hasattr(os, "geteuid") and os.geteuid() == 0, platform="windows" if os.name == "nt" else "posix")
+            platform="windows" if os.name == "nt" else "posix", secrets_shielded=self.contained)
         verdicts = [decide(command, shell=shell, blacklist=blacklist, rules=each, context=context)
                     for each in rule_sets]
         return max(verdicts, key=lambda verdict: STRICTNESS[verdict.decision])
@@ -226,6 +252,10 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket)
     from ananta.web.worker import build
 
     _hide_memory()
+    if sys.platform != "win32":
+        from ananta.shell.descriptors import raise_limit
+
+        raise_limit()
     agent = Agent(settings, "worker")
     server = None
     try:

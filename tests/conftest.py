@@ -23,7 +23,7 @@ class Ananta:
     """A running worker. `url` is its address; `lines` what it has printed; `folder` its working directory."""
 
     def __init__(self, folder: Path, *arguments: str, token: str | None = None, **environment: str):
-        self.folder, self.token = folder, token
+        self.folder, self.token, self.settings = folder, token, environment
         self.data = folder / "data"
         self.session = requests.Session()
         self.session.trust_env = False

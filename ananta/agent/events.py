@@ -3,28 +3,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from ananta.domain.events import OF_ONE_HUB, Event
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Event:
-    """type: such as "task_updated"; data: what the event stream shows; admins: only they may see it; timestamp: epoch
-    seconds."""
-
-    type: str
-    data: dict
-    admins: bool = False
-    timestamp: float = field(default_factory=time.time)
-
-
 class Events:
-    """The one place where events of this process pass. A listener must be quick, and may be called in any thread."""
+    """The one place where events of this process pass. A listener must be quick, and may be called in any thread.
+
+    elsewhere: hands an event on to other hubs; it must be quick, too."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[Event], None]] = []
         self._lock = threading.Lock()
+        self.elsewhere: Callable[[Event], None] | None = None
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Calls listener for every event from now on; returns what ends that."""
@@ -38,12 +31,21 @@ class Events:
         return end
 
     def publish(self, type: str, data: dict, *, admins: bool = False) -> None:
-        """Tells all listeners; a failing one is logged and keeps nobody from hearing it."""
-        self.tell(Event(type, data, admins))
+        """Tells all listeners, here first and then those of other hubs on the same database, unless it is true of this
+        one only; a failing listener is logged and keeps nobody from hearing it."""
+        event = Event(type, data, time.time(), admins)
+        self.tell(event)
+        if self.elsewhere is not None and type not in OF_ONE_HUB:
+            self._call(self.elsewhere, event)
 
     def tell(self, event: Event) -> None:
+        """Tells the listeners of this process."""
         for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception:
-                log.exception("a listener failed at the event %s", event.type)
+            self._call(listener, event)
+
+    @staticmethod
+    def _call(listener: Callable[[Event], None], event: Event) -> None:
+        try:
+            listener(event)
+        except Exception:
+            log.exception("a listener failed at the event %s", event.type)

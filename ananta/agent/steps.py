@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PROPOSE_BUDGET_S = 55.0
 SESSION_WAIT_S = 30.0
-WAITING_PLACES = 16
+WAITING_PLACES = 64
 DEFAULT_SESSION = "default"
 REFUSALS = 3
 GENERIC_ORDER = "Propose one command that shows what should be looked at next."
@@ -126,6 +126,7 @@ class Executed:
     cut_bytes: int
     ended: str | None
     task_id: str | None = None
+    agent: str = ""
 
 
 class Steps:
@@ -145,6 +146,9 @@ class Steps:
         self.waiting = Lane("commands that wait for their session", WAITING_PLACES, retry_after_s=2)
         self.stopping = threading.Event()
         self._running: dict[str, threading.Event] = {}
+        # Told of every run: just before it begins, and with its record as it stands in the log. They raise nothing.
+        self.on_begin: list[Callable[[Record], None]] = []
+        self.on_record: list[Callable[[Record], None]] = []
 
     # --- propose
 
@@ -300,6 +304,8 @@ class Steps:
             if begun is not None:
                 begun(record.id)
             self.journal.started(record)
+            for told in self.on_begin:
+                told(record)
         except BaseException:
             if shown is not None:
                 proposals.release(shown.id, record.id)
@@ -326,7 +332,7 @@ class Steps:
             raise RanUnrecorded(
                 f"The command has run; do not send it again. Its record is written as soon as that is possible: {cause}",
                 id=record.id, exit_code=executed.exit_code, output=self.known(executed.output)) from cause
-        return replace(executed, task_id=wanted.task_id)
+        return replace(executed, task_id=wanted.task_id, agent=self.agent_name)
 
     def _refuse(self, record: Record, verdict: Verdict, decider: Decider) -> None:
         if verdict.decision == DENY:
@@ -338,7 +344,9 @@ class Steps:
                                    command=record.command, reasons=list(verdict.reasons))
 
     def _finish(self, record: Record, start: float) -> None:
-        self.journal.finished(replace(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6)))
+        done = self.journal.finished(replace(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6)))
+        for told in self.on_record:
+            told(done)
 
     def _verdict(self, wanted: Execution, decider: Decider, cwd: str, shown: StoredProposal | None) -> Verdict | None:
         verdict = self.decisions.check(shown, cwd) if shown is not None else None

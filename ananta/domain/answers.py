@@ -61,7 +61,7 @@ def _from_json(text: str) -> _Found | None:
         if isinstance(value, dict):
             found = _from_object(value)
         else:
-            calls = _tool_calls(value)
+            calls = tool_calls_of(value)
             inner = next((each for each in map(_from_object, value) if each and each[1]), None)
             found = ("", None, calls) if calls else inner
         if found:
@@ -140,10 +140,10 @@ def _from_object(value: object) -> _Found | None:
     command = next((keys[key] for key in COMMAND_KEYS if keys.get(key)), None)
     if not isinstance(reason, str):
         reason = json.dumps(reason, ensure_ascii=False)
-    return _clean(reason).strip(), _command(command), _tool_calls(keys.get("tool_calls"))
+    return _clean(reason).strip(), _command(command), tool_calls_of(keys.get("tool_calls"))
 
 
-def _tool_calls(value: object) -> tuple[ToolCall, ...] | None:
+def tool_calls_of(value: object) -> tuple[ToolCall, ...] | None:
     calls = []
     for entry in [value] if isinstance(value, dict) else value if isinstance(value, list) else []:
         if not isinstance(entry, dict):

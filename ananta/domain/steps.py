@@ -5,7 +5,7 @@ ALLOW, ASK, DENY = "allow", "ask", "deny"
 STRICTNESS = {ALLOW: 0, ASK: 1, DENY: 2}
 
 # How a run ended, as `state` in its record.
-FINISHED, DENIED, INTERRUPTED, UNKNOWN = "finished", "denied", "interrupted", "unknown"
+FINISHED, DENIED, INTERRUPTED, UNKNOWN, NOT_RUN = "finished", "denied", "interrupted", "unknown", "not_run"
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,11 @@ class Record:
     """One line of the terminal log (contract of the file: README, "The log").
 
     timestamp: epoch seconds at the end of the run; step: 1-based per task, 0 without a task (the journal counts
-    it); exit_code: -1 unless the command ended by itself; state: FINISHED, DENIED, INTERRUPTED or UNKNOWN;
+    it); exit_code: -1 unless the command ended by itself; state: FINISHED, DENIED, INTERRUPTED, UNKNOWN, or NOT_RUN
+    when the agent it was handed on to did not take it;
     decided_by: who took the decision ("admin", "anonymous", "policy", ...); output_cut: bytes missing from output;
-    contained: whether writes outside of the working directory were held back, None where nobody asked for that.
+    contained: whether writes outside of the working directory were held back, None where nobody asked for that;
+    forwarded_to: the URL of the worker that ran it, when this is a hub.
     """
 
     id: str
@@ -93,3 +95,4 @@ class Record:
     cwd: str | None = None
     contained: bool | None = None
     proposal_id: str | None = None
+    forwarded_to: str | None = None

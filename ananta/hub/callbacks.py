@@ -3,7 +3,6 @@
 The address comes from a user, so it is not asked for everything: only http and https, never what answers machines of a
 cloud about themselves, no redirects, no proxies; the address that was checked is the one that is connected to.
 """
-import ipaddress
 import json
 import logging
 import queue
@@ -19,22 +18,13 @@ from ananta import __version__
 from ananta.agent.events import Events
 from ananta.domain.tasks import Task, callback_document, event, is_callback
 from ananta.errors import InvalidInput
+from ananta.hub import addresses
+from ananta.hub.addresses import Refused
 
 log = logging.getLogger(__name__)
 TIMEOUT_S, STOP_S = 10.0, 1.0
 THREADS, WAITING = 2, 256
 STATUS_LINE_BYTES = 8 << 10
-NEVER = [ipaddress.ip_network(each) for each in (
-    "169.254.0.0/16", "fe80::/10",  # link-local: most clouds' metadata
-    "fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32",  # those of AWS, Alibaba, Azure, Oracle
-    "fd20:ce::254/128", "224.0.0.0/4", "ff00::/8", "255.255.255.255/32")]
-NAMES = ("metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-class Refused(Exception):
-    """A callback that is not sent; says why."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +118,7 @@ def check(url: str) -> None:
                            details="callback_url")
     host = urlsplit(url).hostname or ""
     try:
-        _check_name(host)
-        with suppress(ValueError):
-            _check_address(ipaddress.ip_address(host))
+        addresses.check_host(host)
     except Refused as refused:
         raise InvalidInput(f"callback_url is not possible: {refused}", details="callback_url") from refused
 
@@ -142,64 +130,16 @@ def post(url: str, body: bytes, token: str | None, timeout_s: float = TIMEOUT_S)
         raise Refused("it is not an http or https address.")
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
-    _check_name(host)
-    found = socket.getaddrinfo(host, parts.port or (443 if secure else 80), type=socket.SOCK_STREAM)
-    for *_, address in found:
-        _check_address(ipaddress.ip_address(address[0]))
+    found = addresses.resolved(host, parts.port or (443 if secure else 80))
     until = time.monotonic() + timeout_s
-    with closing(_connect(found, until)) as plain, closing(_secured(plain, host, until) if secure else plain) as connection:
-        connection.settimeout(_left(until))
+    with closing(addresses.connected(found, until)) as plain, closing(
+            addresses.secured(plain, host, until) if secure else plain) as connection:
+        connection.settimeout(addresses.left(until))
         connection.sendall(_request(parts.netloc, parts.path or "/", parts.query, body, token))
         return _status(connection, until)
 
 
 # ---
-
-
-def _check_name(host: str) -> None:
-    if host.rstrip(".").lower() in NAMES:
-        raise Refused(f"{host} is where a cloud tells its machines their secrets.")
-
-
-def _check_address(address: Address) -> None:
-    if any(each in network for each in _meant(address) for network in NEVER if each.version == network.version):
-        raise Refused(f"{address} is link-local, a group of machines, or where a cloud tells its machines their secrets.")
-
-
-def _meant(address: Address) -> list[Address]:
-    """Returns the address, and the IPv4 address that is written inside of it."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return [address]
-    bare = ipaddress.IPv6Address(int(address))  # without the interface
-    inner = [bare.ipv4_mapped, bare.sixtofour, *(bare.teredo or ())]
-    if bare in _NAT64 or int(bare) >> 32 == 0:
-        inner.append(ipaddress.IPv4Address(int(bare) & 0xFFFFFFFF))
-    return [bare, *(each for each in inner if each is not None)]
-
-
-def _connect(found: list, until: float) -> socket.socket:
-    failure: OSError = OSError("the name has no address")
-    for family, kind, protocol, _, address in found:
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(_left(until))
-            connection.connect(address)
-            return connection
-        except OSError as problem:
-            connection.close()
-            failure = problem
-    raise failure
-
-
-def _secured(connection: socket.socket, host: str, until: float) -> socket.socket:
-    import ssl
-
-    import certifi
-
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    connection.settimeout(_left(until))
-    return context.wrap_socket(connection, server_hostname=host)
 
 
 def _request(netloc: str, path: str, query: str, body: bytes, token: str | None) -> bytes:
@@ -215,7 +155,7 @@ def _request(netloc: str, path: str, query: str, body: bytes, token: str | None)
 def _status(connection: socket.socket, until: float) -> int:
     head = b""
     while b"\n" not in head and len(head) < STATUS_LINE_BYTES:
-        connection.settimeout(_left(until))
+        connection.settimeout(addresses.left(until))
         part = connection.recv(4096)
         if not part:
             break
@@ -224,13 +164,6 @@ def _status(connection: socket.socket, until: float) -> int:
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not (words[1].isdigit() and len(words[1]) == 3):
         raise OSError("the answer is not HTTP")
     return int(words[1])
-
-
-def _left(until: float) -> float:
-    left = until - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("no answer in time")
-    return left
 
 
 def _shown(url: str) -> str:

@@ -152,12 +152,15 @@ def _shell(settings: Settings) -> Iterator[tuple[bool, str]]:
 
 def _containment(settings: Settings) -> Iterator[tuple[bool, str]]:
     version = containment.available()
+    home = (settings.work_dir or Path.cwd()).resolve()
+    divided = any(home in (path, *path.parents) for path in (settings.data_dir.resolve(), settings.secrets_folder))
     if settings.containment == "off":
         yield True, "off: commands that nobody decides about may only read"
     elif version == 0:
         yield True, "not possible on this system (no Landlock): commands that nobody decides about may only read"
     else:
-        yield True, f"by Landlock, ABI {version}: commands that nobody decides about change only their working folder"
+        yield True, f"by Landlock, ABI {version}: commands that nobody decides about change only their working folder" + (
+            ", there only in subfolders, because the data is in it (DATA_DIR elsewhere changes that)" if divided else "")
 
 
 def _record(settings: Settings) -> Iterator[tuple[bool, str]]:

@@ -12,6 +12,7 @@ from ananta.policy import decision
 from ananta.policy.decision import Context, Report
 from ananta.policy.rules import RuleSet, parse_rules
 from ananta.settings import Settings
+from ananta.shell import containment
 from ananta.store.log_files import LogFiles, forwards
 
 PLATFORM = "windows" if os.name == "nt" else "posix"
@@ -21,7 +22,7 @@ def context(settings: Settings, cwd: str | None = None) -> Context:
     """Returns what a worker with these settings would decide by."""
     return Context(cwd=os.path.abspath(cwd or "."), home=os.path.expanduser("~"), data_dir=str(settings.data_dir.resolve()),
                    secrets_dir=str(settings.secrets_folder), program=(str(Path(sys.argv[0]).resolve()), "ananta"), pid=None,
-                   is_root=hasattr(os, "geteuid") and os.geteuid() == 0, platform=PLATFORM)
+                   platform=PLATFORM, secrets_shielded=containment.active(settings.containment))
 
 
 def check(settings: Settings, command: str, *, shell: str | None, cwd: str | None) -> Verdict:

@@ -24,6 +24,7 @@ LOOKERS = names("""ls stat du test [ find tree basename dirname realpath readlin
 fd fdfind get-childitem get-item test-path resolve-path split-path join-path write-output write-host get-acl set-location push-location where title rem
 if attrib icacls true false : export read select-object where-object sort-object format-table format-list get-command get-process get-service get-help
 out-string convert-path date hostname ps pgrep systemctl git-lfs kubectl seq sleep expr tr""")
+PIPE_READERS = names("get-content select-string import-csv import-clixml format-hex get-filehash")  # they open the files that a pipe names
 PATTERN_FIRST = names("grep egrep fgrep zgrep rg ag ack sed awk gawk jq yq findstr find select-string")
 
 
@@ -51,11 +52,14 @@ def classify(command: Command, functions: set[str], around: floor.Surroundings) 
         if own_reader(name, command, around):
             return READ, ""
         return kind, why
-    if floor.holds_secrets(name, command.words[1:], around):
-        return UNCLEAR, "would also read this program's secrets"
-    if name not in LOOKERS and floor.finds_secrets(name, command.words[1:], around):
-        return UNCLEAR, "may read this program's secrets among what is found"
-    secret = sensitive("get-content" if name in ("type", "find") and command.shell != "bash" else name, command.words[1:], around)
+    shown = "get-content" if name in ("type", "find") and command.shell != "bash" else name  # there they print what is inside
+    if shown not in LOOKERS:
+        if floor.holds_secrets(name, command.words[1:], around):
+            return UNCLEAR, "would also read this program's secrets"
+        unknown = any(UNKNOWN in word.text + word.guess for word in command.words[1:]) or (command.piped_in and name in PIPE_READERS)
+        if floor.finds_secrets(name, command.words[1:], around) or (around.listed and unknown):
+            return UNCLEAR, "may read this program's secrets among what is found"
+    secret = sensitive(shown, command.words[1:], around)
     return (UNCLEAR, f"reads `{secret}`, which may hold secrets") if secret else (READ, "")
 
 
@@ -85,8 +89,11 @@ def sensitive(name: str, args: list[Word], around: floor.Surroundings) -> str | 
             for place in (candidate, *around.places(candidate)):
                 if SENSITIVE.search(place) or place.replace("\\", "/").rsplit("/", 1)[-1] in SENSITIVE_DIRS:
                     return text.replace(UNKNOWN, "…")
-                if word.glob and any(paths.may_match(place, sample.format(home=home, cwd=cwd)) for sample in SAMPLES):
-                    return text.replace(UNKNOWN, "…")
+            # A pattern is compared where it leads, not as if it began at the root.
+            samples = [sample.format(home=home, cwd=cwd) for sample in SAMPLES] if word.glob else []
+            if any(paths.may_match(place, sample, hidden=around.windows or around.tilde or around.dotglob)
+                   for place in around.places(candidate) for sample in samples):
+                return text.replace(UNKNOWN, "…")
     return None
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 class Context:
     """Where a command would run, and what belongs to the program itself.
 
-    program: its names and paths; pid: its process, None if unknown."""
+    program: its names and paths; pid: its process, None if unknown. secrets_shielded: what nobody decided runs so that it
+    cannot read the program's private files; naming them is denied all the same."""
 
     cwd: str = "/"
     home: str = "/root"
@@ -14,5 +15,5 @@ class Context:
     secrets_dir: str = ""
     program: tuple[str, ...] = ()
     pid: int | None = None
-    is_root: bool = False
     platform: str = "posix"
+    secrets_shielded: bool = False

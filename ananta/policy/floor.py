@@ -1,7 +1,7 @@
 """What no setting can allow: wiping disks, deleting the system or a home, a fork bomb, ending this program, its secrets."""
 import fnmatch
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ananta.policy import cmdlets, dos, paths
 from ananta.policy.context import Context
@@ -17,11 +17,15 @@ PRINTERS = names("echo printf write-output write-host rem title")
 DELETERS = names("rm rmdir unlink shred srm wipe truncate mv tee dd cp install ln chmod chown chattr rsync sed perl del erase rd rmdir remove-item clear-content set-content "
                  "add-content out-file move-item rename-item clear-item move ren rename touch find mkfs split gzip bzip2 xz sort tar zip copy xcopy robocopy copy-item icacls takeown "
                  "attrib cipher set-acl export-csv export-clixml tee-object new-item setfacl chgrp sponge ed ex vi vim nano unzip")
+FILES_ONLY = names("rm unlink shred truncate sed perl bzip2 xz del erase clear-content set-content add-content out-file")  # unless recursive
 COPIERS = names("cp tar zip rsync scp copy-item xcopy robocopy copy compress-archive 7z 7za mv gtar bsdtar cpio pax dar restic borg rclone ln install move move-item tar.exe sftp")
 NARROW = names("-name -iname -path -ipath -regex -iregex -mtime -mmin -ctime -cmin -atime -amin -size -newer -user -group -empty -perm -inum -samefile -maxdepth")
 
 
-SECRET_FILES = ("secret_key", "agent_token.json", "mfa_encryption_key", "config.json")
+SECRET_FILES = ("secret_key", "agent_token.json", "mfa_encryption_key", "config.json", "ananta.db", "ananta.db-wal")
+GENERIC = re.compile(r"[*?]+(?:\.\w+)?")  # a pattern that names nothing in particular: `*`, `*.json`
+# Options of Get-ChildItem with a value that is no place.
+PLACELESS = names("-filter -include -exclude -depth -attributes -erroraction -ea -ev -errorvariable -outvariable -ov")
 
 
 @dataclass
@@ -33,7 +37,8 @@ class Surroundings:
     cwds: list[str]
     mentions_program: bool = False
     program: frozenset[str] = frozenset()
-    secrets: list[str] = field(default_factory=list)
+    listed: bool = False  # the line lists the files of a tree that holds the secrets, and nothing shields them
+    dotglob: bool = False  # patterns of this line also stand for names with a leading dot
     tilde: bool = False  # the shell is PowerShell, where ~ is expanded by whoever opens the path
 
     def places(self, text: str) -> list[str]:
@@ -60,6 +65,11 @@ def reason(command: Command, around: Surroundings) -> str | None:
     for redirect in command.redirects:
         if not redirect.op.startswith("<<"):
             found = _redirect(redirect.op, redirect.target, around)
+            if found:
+                return found
+        elif not command.words or program_name(command.words[0].guess) == "xargs":
+            # The text of a loop's input, or what xargs makes arguments of: names.
+            found = next((why for piece in redirect.target.guess.split() if (why := _secret_path(Word(piece), around))), None)
             if found:
                 return found
     if not command.words:
@@ -189,6 +199,10 @@ def _own_files(name: str, targets: list[Word], args: list[Word], recursive: bool
         if name == "dd" and not word.guess.startswith("of="):
             continue
         for place in around.places(text):
+            if UNKNOWN in text and directory and not _names(place, directory, around):
+                continue  # it may be anything in a folder that happens to hold the data: that is asked about
+            if word.glob and not recursive and name in FILES_ONLY and directory and _before(place) == _before(directory) and not _names(place, directory, around):
+                continue  # of the folder that holds the data it changes the files only
             if directory and paths.may_reach(place, directory, glob=word.glob):
                 return f"`{name}` would change or delete this program's own files"
             if any(paths.may_reach(place, path, glob=word.glob) for path in own):
@@ -282,7 +296,7 @@ def _secrets(name: str, args: list[Word], command: Command, around: Surroundings
     if printing:
         return None
     for word in args:
-        found = _secret_path(word, around)
+        found = _secret_path(word, around, named=name not in COPIERS)
         if found:
             return found
     directory = _cased(around.context.secrets_dir, around)
@@ -296,15 +310,64 @@ def _secrets(name: str, args: list[Word], command: Command, around: Surroundings
     return None
 
 
+def secrets(around: Surroundings) -> str:
+    """Returns the directory of the secrets as paths are compared."""
+    return _cased(around.context.secrets_dir, around)
+
+
 def holds_secrets(name: str, args: list[Word], around: Surroundings) -> bool:
-    """Whether a recursive reader is pointed at a directory far above the secrets."""
+    """Whether a reader is pointed at a tree, or a pattern, that has the secrets among much else, and nothing shields them."""
     directory = _cased(around.context.secrets_dir, around)
-    if not directory or not (name in COPIERS or _recursive(name, args)):
+    if not directory or around.context.secrets_shielded:
         return False
-    places = [place for word in args if not word.guess.startswith("-") for place in around.places(word.guess)]
-    if name in ("rg", "ag", "ack") or not any(not w.guess.startswith("-") for w in args[1:]):
-        places += around.cwds
+    if any(word.glob and _secret_path(word, around) for word in args):
+        return True
+    if not (name in COPIERS or _recursive(name, args)):
+        return False
+    operands = [word for word in args if not word.guess.startswith("/" if name == "findstr" else "-")]
+    places = [place for word in operands for place in around.places(word.guess)]
+    if name in ("rg", "ag", "ack") or len(operands) < 2:
+        places += around.places(".")
+    if name == "findstr":
+        places += [_before(place) for place in places]
     return any(paths.inside(directory, place) for place in places)
+
+
+def lists_secrets(name: str, args: list[Word], around: Surroundings) -> bool:
+    """Whether a command prints the names of all files of a tree that holds the secrets, for others to open."""
+    directory, texts = _cased(around.context.secrets_dir, around), [word.guess for word in args]
+    lower = [text.lower() for text in texts]
+    if name in ("find", "gfind"):
+        first = next((i for i, text in enumerate(texts) if text.startswith(("-", "(", "!"))), len(texts))
+        operands = args[:first]
+        patterns = [texts[i + 1] for i, text in enumerate(texts[:-1]) if text in ("-name", "-iname")]
+        if any(text in ("-o", "-or", "!", "-not", ",") for text in texts):
+            patterns = []
+    elif name in ("fd", "fdfind"):
+        operands = [word for word in args if not word.guess.startswith("-")][1:]
+        patterns = [f"*.{texts[i + 1]}" for i, text in enumerate(texts[:-1]) if text in ("-e", "--extension")]
+    elif name == "get-childitem":
+        if not any(re.match(r"-(?:r(?:e(?:c\w*)?)?|s|dep\w*)(?::|$)", text) for text in lower):
+            return False
+        given = [word for i, word in enumerate(args) if not word.guess.startswith("-") and word.guess != "," and not (i and lower[i - 1] in PLACELESS)]
+        patterns = [texts[i + 1] for i, text in enumerate(lower[:-1]) if text in ("-filter", "-include")]
+        patterns += [re.split(r"[\\/]", word.guess)[-1] for word in given if word.glob]
+        operands = [Word(_before(word.guess.replace("/", "\\")) or ".") if word.glob else word for word in given]
+    elif name in ("dir", "ls", "tree", "where"):
+        if not any(re.fullmatch(r"/s|/r|/f|-[a-zA-Z]*[Rf][a-zA-Z]*|--recursive", text) for text in texts if text.lower() != "/f" or name == "tree"):
+            return False
+        given = [word for word in args if not word.guess.startswith(("-", "/s", "/b", "/a", "/o", "/r", "/f", "/S", "/B", "/A", "/O"))]
+        patterns = [re.split(r"[\\/]", word.guess)[-1] for word in given if word.glob]
+        operands = [Word(_before(word.guess.replace("/", "\\")) or ".") if word.glob else word for word in given]
+    elif name in ("rg", "ag", "ack"):
+        operands, patterns = [word for word in args if not word.guess.startswith("-")], []
+        operands = operands if "--files" in texts else operands[1:]
+    else:
+        return False
+    if patterns and not any(fnmatch.fnmatchcase(each, pattern.lower()) for pattern in patterns for each in SECRET_FILES):
+        return False
+    places = [place for word in operands for place in around.places(word.guess)] or around.places(".")
+    return any(paths.inside(directory, place) or paths.inside(place, directory) for place in places)
 
 
 def _recursive(name: str, args: list[Word]) -> bool:
@@ -317,16 +380,29 @@ def _recursive(name: str, args: list[Word]) -> bool:
     return name in ("grep", "egrep", "fgrep", "diff", "zgrep") and any(re.fullmatch(r"-[a-zA-Z]*[rR][a-zA-Z]*|--(?:dereference-)?recursive", w.guess) for w in args)
 
 
-def _secret_path(word: Word, around: Surroundings) -> str | None:
-    """Whether a word may name the secrets, or the configuration, which may hold keys of model services."""
+def _secret_path(word: Word, around: Surroundings, *, named: bool = False) -> str | None:
+    """Whether a word may name the secrets, or the configuration, which may hold keys of model services.
+
+    named: patterns that fit everything, such as `*/*`, do not count."""
     data = _cased(around.context.data_dir, around)
     places = [_cased(around.context.secrets_dir, around), data and data.rstrip("\\/") + ("\\" if around.windows else "/") + "config.json"]
-    return next((found for place in places if place and (found := _reaches(word, place, around))), None)
+    return next((found for place in places if place and (found := _reaches(word, place, around, named))), None)
+
+
+def _names(pattern: str, directory: str, around: Surroundings) -> bool:
+    """Whether a pattern that fits a private path says so by more than wildcards."""
+    data = _cased(around.context.data_dir, around)
+    parts, wanted, own = (re.split(r"[\\/]+", text.strip("\\/")) for text in (pattern.replace(UNKNOWN, "*"), directory, data))
+    start = min(len(own) if data and paths.inside(directory, data) else len(wanted), len(wanted)) - 1
+    if "**" in parts:
+        start = min(start, parts.index("**"))
+    known = {*wanted[start:], own[-1], *SECRET_FILES}
+    return any(not GENERIC.fullmatch(part) and any(fnmatch.fnmatchcase(each, part) for each in known) for part in parts[start:])
 
 
 def finds_secrets(name: str, args: list[Word], around: Surroundings) -> bool:
     """Whether what `find` hands on to a reader may be among the secrets: below them or above, and of a fitting name."""
-    directory = _cased(around.context.secrets_dir, around)
+    directory = "" if around.context.secrets_shielded else _cased(around.context.secrets_dir, around)
     for word in args:
         start, sign, found = word.guess.rpartition("/")
         if sign and UNKNOWN in found and directory:
@@ -336,7 +412,7 @@ def finds_secrets(name: str, args: list[Word], around: Surroundings) -> bool:
     return False
 
 
-def _reaches(word: Word, directory: str, around: Surroundings) -> str | None:
+def _reaches(word: Word, directory: str, around: Surroundings, named: bool) -> str | None:
     text = word.guess.lstrip("@")
     pieces = {text, *re.split(r"[=:@,<]", text, maxsplit=1)[1:]} if re.search(r"[=:@,<]", text) else {text}
     for piece in pieces:
@@ -345,7 +421,8 @@ def _reaches(word: Word, directory: str, around: Surroundings) -> str | None:
         for place in around.places(piece):
             if UNKNOWN in place and not place.startswith(_before(directory)):
                 continue
-            if paths.may_reach(place, directory, glob=word.glob or "*" in piece or "?" in piece):
+            if paths.may_reach(place, directory, glob=word.glob or "*" in piece or "?" in piece) and not (
+                    named and not paths.inside(place, directory) and not _names(place, directory, around)):
                 return f"`{word.guess.replace(UNKNOWN, '…')}` reaches this program's secrets"
     if len(text) > 20 and directory in text.replace("\\\\", "\\").lower().replace("//", "/"):
         return "it reaches this program's secrets"

@@ -2,7 +2,7 @@
 import re
 
 from ananta.domain.steps import ALLOW, ASK, DENY, Part
-from ananta.policy import classes, cmdlets, commands, floor, grammar, unix, wrappers
+from ananta.policy import classes, cmdlets, commands, floor, grammar, paths, unix, wrappers
 from ananta.policy.rules import Blacklist, Rule, RuleSet
 from ananta.policy.words import UNKNOWN, Command, Reading, Redirect, Word
 
@@ -30,7 +30,7 @@ class Judge:
 
     def line(self, text: str, shell: str) -> list[Part]:
         """Returns the parts of a whole line with what was decided about each."""
-        self.around.tilde = shell == "powershell"
+        self.around.tilde, self.around.dotglob = shell == "powershell", "dotglob" in text or "GLOBIGNORE" in text
         clean = text.encode("utf-8", "replace").decode("utf-8")
         if clean != text or "\0" in text or any(sign in text for sign in "\ue001\ue002\ue003"):
             self.add(_short(clean), ASK, "it contains characters that no command line can have")
@@ -65,7 +65,7 @@ class Judge:
             self.add(_short(text), ASK, "the grammars are not installed, so nothing can be checked")
         if missed:
             self.add(_short(text), ASK, f"`{_short(missed, 60)}` can be read in two ways")
-        self.look_around(reading)
+        self.look_around(reading, text, shell)
         bomb = floor.line_reason(reading.commands) or _windows_bomb(text, shell)
         if bomb:
             self.add(_short(text), DENY, bomb)
@@ -82,7 +82,7 @@ class Judge:
             if captured:
                 command.captured = True
             if command.piped_in and previous is not None and command.stdin is None:
-                command.stdin = _printed(previous)
+                command.stdin, command.below = _printed(previous), _searched(previous)
             previous = command
             if command.words and command.stdin is None and not command.assignments and not command.redirects and all(word.constant for word in command.words):
                 twin = (command.text, command.piped_in, command.captured, command.inside, len(functions), len(self.around.cwds))
@@ -93,8 +93,8 @@ class Judge:
         if not reading.commands and not reading.calls and not reading.problems and text.strip():
             self.add(_short(text), ALLOW, f"`{_short(text, 60)}` only computes a value")
 
-    def look_around(self, reading: Reading) -> None:
-        """Remembers where the line goes with cd, and whether it names this program."""
+    def look_around(self, reading: Reading, text: str, shell: str) -> None:
+        """Remembers where the line goes with cd, whether it names this program, and whether it lists its secrets."""
         for command in reading.commands:
             if not command.words:
                 continue
@@ -105,7 +105,22 @@ class Judge:
                 if UNKNOWN not in target:
                     self.around.cwds.extend(place for place in self.around.places(target) if place not in self.around.cwds)
                     del self.around.cwds[8:]
+        if self.context.secrets_dir and not self.context.secrets_shielded and not self.around.listed:
+            self.around.listed = self.lists(reading, text, shell)
         self.around.mentions_program = self.around.mentions_program or floor.mentions(reading.commands, self.around)
+
+    def lists(self, reading: Reading, text: str, shell: str) -> bool:
+        """Whether a part of the line prints the names of files among which the secrets are."""
+        walks = (shell == "cmd" and bool(re.search(r"\bfor\s+/r\b", text, re.IGNORECASE))) or any("alldirectories" in call.argument.lower() for call in reading.calls)
+        if walks and any(paths.inside(floor.secrets(self.around), place) for place in self.around.places(".")):
+            return True
+        for command in reading.commands:
+            words = [word for word in command.words if word.text not in ("sudo", "env", "time", "nice")]
+            if words and not command.function:
+                name = cmdlets.canonical(words[0].guess) if shell == "powershell" else unix.program_name(words[0].guess).lower()
+                if floor.lists_secrets(name, words[1:], self.around):
+                    return True
+        return False
 
     def command(self, command: Command, functions: set[str], depth: int, *, lifted: int = 0) -> None:
         """Judges one simple command with its assignments and redirections, and what it runs."""
@@ -208,6 +223,8 @@ class Judge:
                 denied = floor.reason(Command([Word("get-content"), Word(constant.group(1))], text=shown, shell="powershell"), self.around)
                 if denied:
                     self.add(shown, DENY, f"`{shown}`: {denied}")
+        if kind == classes.READ and self.around.listed and call.type and call.name.lower().startswith("read"):
+            kind, why = classes.UNCLEAR, "may read this program's secrets among what is found"
         self.add(shown, ALLOW if kind == classes.READ else ASK, f"`{shown}` " + (why or "only reads"))
 
     def coarse(self, rest: str, shell: str) -> None:
@@ -237,6 +254,16 @@ def _printed(command: Command) -> str | None:
     if not command.captured or not command.words or command.words[0].guess.rsplit("/", 1)[-1].lower() not in ("echo", "printf", "write-output"):
         return None
     return " ".join(word.guess for word in command.words[1:] if not re.fullmatch(r"-[neE]+", word.guess))
+
+
+def _searched(command: Command) -> str:
+    """Returns the one directory below which a find looks for the names it prints, "" when there are more or none is known."""
+    texts = [word.text for word in command.words]
+    if not texts or unix.program_name(texts[0]) not in ("find", "gfind") or any(text.startswith(("-printf", "-ls", "-exec", "-ok", "-files0")) for text in texts):
+        return ""
+    first = next((i for i, text in enumerate(texts) if i and text.startswith(("-", "(", "!"))), len(texts))
+    starts = texts[1:first] or ["."]
+    return starts[0] if len(starts) == 1 and UNKNOWN not in starts[0] and not command.words[1].glob else ""
 
 
 def _around(text: str, start: int, stop: int) -> str:

@@ -68,9 +68,11 @@ def is_system(path: str, home: str, *, windows: bool, glob: bool) -> bool:
     return glob and any(may_match(bare, known) for known in SYSTEM_DIRS if known != "/")
 
 
-def may_match(pattern: str, path: str) -> bool:
-    """Whether a pattern of file names matches exactly this path."""
+def may_match(pattern: str, path: str, *, hidden: bool = True) -> bool:
+    """Whether a pattern of file names matches exactly this path. hidden: wildcards also stand for a leading dot."""
     parts, wanted = _parts(pattern), _parts(path)
+    if not hidden and any(w[:1] == "." and p[:1] not in (".", "[", "@", "+", "!") for p, w in zip(parts, wanted, strict=False)):
+        return False
     return len(parts) == len(wanted) and any(re.search(r"[*?\[]", p) for p in parts) and all(
         fnmatch.fnmatchcase(w, p) for p, w in zip(parts, wanted, strict=True))
 

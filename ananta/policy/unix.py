@@ -3,7 +3,7 @@ import fnmatch
 import re
 
 from ananta.policy import unix_tables as tables
-from ananta.policy.unix_options import CHECKS
+from ananta.policy.unix_options import CHECKS, awk, awk_program
 from ananta.policy.words import UNKNOWN, Command, Word
 
 READ, WRITE, SYSTEM, UNCLEAR = "read", "write", "system", "unclear"
@@ -30,7 +30,8 @@ def classify(command: Command) -> tuple[str, str]:
         return READ, ""
     kind = SYSTEM if name in tables.SYSTEM else WRITE
     if name in CHECKS:
-        reason = CHECKS[name](args) or _dynamic(name, args)
+        optional = args[:awk_program(args)] + [w for w in args if w.wild] if CHECKS[name] is awk else args
+        reason = CHECKS[name](args) or _dynamic(name, optional)
         return (kind, reason) if reason else (READ, "")
     if name in tables.OPTIONS:
         reason = _options(name, args)

@@ -129,18 +129,9 @@ def _sed_safe(script: str) -> bool:
 
 def awk(args: list[Word]) -> str | None:
     """Only programs without pipes, output redirections and system() pass."""
-    position = 0
-    while position < len(args):
-        text = args[position].text
-        if text in ("-F", "-v", "--field-separator", "--assign"):
-            position += 2
-        elif re.match(r"-[Fv].|--field-separator=|--assign=|--(?:posix|re-interval|traditional|csv|sandbox|version)$|-[rbPcS]+$", text):
-            position += 1
-        elif text.startswith("-") and text not in ("-", "--"):
-            return "runs a program from a file"
-        else:
-            position += text == "--"
-            break
+    position = awk_program(args)
+    if position is None:
+        return "runs a program from a file"
     if position >= len(args):
         return None
     program = args[position]
@@ -151,6 +142,22 @@ def awk(args: list[Word]) -> str | None:
     if AWK_BAD.search(without) or re.search(r"\|\s*getline|\bsystem\b|@\w", bare):
         return "has a program that may write files or run commands"
     return None
+
+
+def awk_program(args: list[Word]) -> int | None:
+    """Returns where the program text stands, behind which awk looks for no options; None when it is no argument."""
+    position = 0
+    while position < len(args):
+        text = args[position].text
+        if text in ("-F", "-v", "--field-separator", "--assign"):
+            position += 2
+        elif re.match(r"-[Fv].|--field-separator=|--assign=|--(?:posix|re-interval|traditional|csv|sandbox|version)$|-[rbPcS]+$", text):
+            position += 1
+        elif text.startswith("-") and text not in ("-", "--"):
+            return None
+        else:
+            return position + (text == "--")
+    return position
 
 
 def tar(args: list[Word]) -> str | None:

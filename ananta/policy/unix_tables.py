@@ -12,7 +12,7 @@ clear bc ls cat tac head tail wc grep egrep fgrep zgrep zcat bzcat xzcat zstdcat
 expand unexpand column comm cmp join tsort stat du df lsblk lscpu lsusb lspci lsmem lsns lsof lsmod lslogins lsipc
 findmnt blkid free vmstat iostat mpstat pidstat sar nproc arch uname uptime who w whoami id groups users last lastb lastlog logname
 tty pwd cd pushd popd dirs echo printf true false : test [ sleep basename dirname realpath readlink pathchk seq expr
-factor cksum md5sum sha1sum sha224sum sha256sum sha384sum sha512sum b2sum sum md5 shasum strings size nm readelf
+factor cksum md5sum sha1sum sha224sum sha256sum sha384sum sha512sum b2sum sum md5 shasum strings size readelf
 which whereis type hash jobs times ulimit umask wait shift return break continue exit logout getopts read mapfile readarray
 ps pstree pgrep pidof pwdx pmap free getent getconf locale localedef infocmp tput cal ncal numfmt nslookup dig host whois
 ping ping6 traceroute tracepath mtr arp netstat ss iwgetid
@@ -47,7 +47,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "xmllint": ("-o --output --shell", "", WRITES),
     "file": ("-C --compile", "fmFeP", WRITES),
     "base64": ("-o --output", "wb", WRITES), "base32": ("", "w", WRITES),
-    "gzip": ("", "", WRITES), "xxd": ("-r -revert --revert", "csglno", WRITES),
+    "nm": ("--plugin", "t", RUNS), "gzip": ("", "", WRITES), "xxd": ("-r -revert --revert", "csglno", WRITES),
     "uniq": ("", "fsw", WRITES),
     "top": ("", "dnpuUwEoe", WRITES), "htop": ("", "", RUNS),
     "journalctl": ("--vacuum-size --vacuum-time --vacuum-files --rotate --flush --sync --relinquish-var --smart-relinquish-var "

@@ -61,6 +61,7 @@ class Command:
     captured: bool = False
     sure: bool = True
     stdin: str | None = None
+    below: str = ""  # its input names files below this directory
     source: "Command | None" = None
     function: bool = False
     inside: str = ""

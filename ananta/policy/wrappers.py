@@ -155,11 +155,15 @@ def _prefix(name: str, command: Command) -> Opened:
         return opened
     inner = list(rest)
     if name == "xargs":
-        replace = next((w for i, w in enumerate(words[1:position]) if words[i].text == "-I"), None)
-        if replace is not None:
-            inner = [Word(w.text.replace(replace.text, UNKNOWN), w.guess.replace(replace.text, UNKNOWN)) if replace.text and replace.text in w.text else w for w in inner]
+        given = [w.text for w in words[1:position]]
+        replace = next((text[2:] or "".join(given[i + 1:i + 2]) for i, text in enumerate(given) if text.startswith("-I")), "")
+        # With NUL or newline between names none falls apart, and each begins as `find` was told to begin.
+        whole = any(re.fullmatch(r"-[a-zA-Z]*0|--null|-I.*|-d(?:\\n|\n)", text) for text in given)
+        name_in = f"{command.below.rstrip('/')}/{UNKNOWN}" if command.below and whole else UNKNOWN
+        if replace:
+            inner = [Word(w.text.replace(replace, name_in), w.guess.replace(replace, name_in)) if replace in w.text else w for w in inner]
         else:
-            inner = [*inner, Word(UNKNOWN, split=True)]
+            inner = [*inner, Word(name_in, split=name_in == UNKNOWN)]
     opened.commands = [_inner(command, inner)]
     return opened
 

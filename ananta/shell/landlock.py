@@ -1,7 +1,8 @@
-"""Linux Landlock by its three system calls: a thread, and what it then starts, may change only what rules allow.
+"""Linux Landlock by its three system calls: a thread, and what it then starts, may change and read only what rules allow.
 
 Numbers and layouts: landlock(7), https://docs.kernel.org/userspace-api/landlock.html, and include/uapi/linux/landlock.h;
-prctl(2) for PR_SET_NO_NEW_PRIVS. Reading and executing are not handled here, so they stay as free as they were."""
+prctl(2) for PR_SET_NO_NEW_PRIVS. Executing and listing directories are not handled here, so they stay as free as they
+were, and so does reading files unless it is asked for."""
 import ctypes
 import functools
 import gc
@@ -23,6 +24,7 @@ RULESET_VERSION = 1  # flag of landlock_create_ruleset: tell the ABI
 RULE_PATH_BENEATH = 1
 PR_SET_NO_NEW_PRIVS = 38
 
+READ_FILE = 1 << 2
 WRITE_FILE, REMOVE_DIR, REMOVE_FILE, MAKE_CHAR, MAKE_DIR = 1 << 1, 1 << 4, 1 << 5, 1 << 6, 1 << 7
 MAKE_REG, MAKE_SOCK, MAKE_FIFO, MAKE_BLOCK, MAKE_SYM = 1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12
 REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15  # since ABI 2, 3 and 5
@@ -30,9 +32,11 @@ SCOPE_ABSTRACT_UNIX_SOCKET, SCOPE_SIGNAL = 1 << 0, 1 << 1  # since ABI 6
 
 SINCE = {1: WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_CHAR | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO | MAKE_BLOCK
          | MAKE_SYM, 2: REFER, 3: TRUNCATE, 5: IOCTL_DEV}
-OF_FILES = WRITE_FILE | TRUNCATE | IOCTL_DEV  # what a rule about something that is no directory may grant
+OF_FILES = READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV  # what a rule about something that is no directory may grant
 # Granted nowhere: who may make devices could make the disk itself, and write to it, wherever he has a directory.
 DEVICES = MAKE_CHAR | MAKE_BLOCK
+
+RULE = struct.Struct("=Qi")  # rights, descriptor
 
 _starting = threading.Lock()
 
@@ -52,10 +56,12 @@ def version() -> int:
 
 
 class Ruleset:
-    """What may be changed, all else may not. Raises OSError when the kernel refuses it. To be closed, or used by with."""
+    """What may be changed, all else may not; with reading also which files may be read. Raises OSError when the kernel
+    refuses it. To be closed, or used by with."""
 
-    def __init__(self, abi: int):
-        self._handled = sum(rights for since, rights in SINCE.items() if since <= abi)
+    def __init__(self, abi: int, *, reading: bool = False):
+        self._reading = READ_FILE if reading else 0
+        self._handled = sum(rights for since, rights in SINCE.items() if since <= abi) | self._reading
         # Signals: or else a command could end this very process, which watches over it.
         scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL if abi >= 6 else 0
         attributes = struct.pack("=QQQ", self._handled, 0, scoped)  # the one between: ports, since ABI 4
@@ -67,21 +73,25 @@ class Ruleset:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def allow(self, path: str) -> None:
-        """Allows to change the file, or the directory and everything below it.
+    def allow(self, path: str, *, change: bool = True) -> None:
+        """Allows to read, and to change unless that is excluded, the file, or the directory and everything below it.
 
-        A link is passed over, and so is what does not exist. Raises OSError."""
+        A link is passed over, and so is what does not exist or cannot be reached. Raises OSError."""
         if sys.platform != "linux":  # for the type checker
+            return
+        if not (change or self._reading):
             return
         try:
             fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except OSError:
             return
         try:
             mode = os.fstat(fd).st_mode
             if not stat.S_ISLNK(mode):
-                rights = self._handled & (~DEVICES if stat.S_ISDIR(mode) else OF_FILES)
-                _call(ADD_RULE, self._fd, RULE_PATH_BENEATH, struct.pack("=Qi", rights, fd), 0)
+                rights = self._handled if change else self._reading
+                rights &= ~DEVICES if stat.S_ISDIR(mode) else OF_FILES
+                if _system_call()(ADD_RULE, self._fd, RULE_PATH_BENEATH, RULE.pack(rights, fd), 0, 0) < 0:
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         finally:
             os.close(fd)
 
@@ -138,6 +148,15 @@ def unavailable(why: str | OSError) -> Unavailable:
 @functools.cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
+
+
+@functools.cache
+def _system_call() -> Callable[..., int]:
+    """The function for rules, of which a run may need thousands: told its types once, it takes a third of the time."""
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    call.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_long, ctypes.c_long]
+    call.restype = ctypes.c_long
+    return call
 
 
 def _call(number: int, *arguments: bytes | int | None) -> int:

@@ -23,7 +23,8 @@ class State:
 class Order:
     """One command with its limits. stop: ends the command when set; environment is cleaned already.
 
-    contained: it may change only what is below workspace, without the protected paths (see containment.Room)."""
+    contained: it may change only what is below workspace, without the protected paths, and read all but the private ones
+    (see containment.Room)."""
 
     command: str
     run_id: str
@@ -35,6 +36,7 @@ class Order:
     stop: threading.Event | None = None
     contained: bool = False
     protected: Sequence[Path] = ()
+    private: Sequence[Path] = ()
     workspace: str = ""
 
 

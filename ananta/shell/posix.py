@@ -6,7 +6,6 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +24,11 @@ STEP_S = 0.1  # how often an Event is looked at, which cannot wake a poll
 DRAINS = 64  # a pipe holds at most 1 MiB, which is a few reads
 GRACE_S = 1.0  # from SIGTERM to SIGKILL
 TELLING_S = 0.5  # for the shell to tell its state once its children are gone
+
+
+DIVIDED = ("contained: the working folder holds data of this agent, which such a run cannot change, nor read where it is "
+           "secret, and beside it nothing can be made or removed. DATA_DIR elsewhere, or WORK_DIR in a folder without the "
+           "data, gives the whole folder back")
 
 
 class PosixShell:
@@ -110,7 +114,7 @@ class Running:
                 os.write(self._waker, b"x")
         self._watch(self._wake, self._unwatch)
         if self._order.contained:
-            self._room = Room(self._order.workspace, self._order.protected)
+            self._room = Room(self._order.workspace, self._order.protected, self._order.private)
 
     def _start(self) -> None:
         with contextlib.ExitStack() as ours:
@@ -119,7 +123,7 @@ class Running:
             inherited = [descriptors.lifted(ours, self._state)]
             text = os.fsencode(self._order.command)
             if len(text) >= ARGUMENT_LIMIT:
-                file = ours.enter_context(tempfile.TemporaryFile())
+                file = ours.enter_context(open(descriptors.scratch(), "wb"))
                 file.write(text)
                 file.seek(0)  # flushes too; some systems make the shell share our position
                 inherited.append(descriptors.lifted(ours, file.fileno()))
@@ -141,7 +145,7 @@ class Running:
     def _spawn(self, out_fd: int, error_fd: int, inherited: list[int]) -> subprocess.Popen:
         order = self._order
         command_fd = inherited[1] if len(inherited) > 1 else None
-        arguments = prelude.arguments(self._shell.path, order.command, inherited[0], command_fd)
+        arguments = prelude.arguments(self._shell.path, order.command, inherited[0], command_fd, descriptors.limit_kept())
         environment = {**order.environment, MARKER: order.run_id, **(self._room.variables if self._room else {})}
 
         def start() -> subprocess.Popen:
@@ -209,15 +213,20 @@ class Running:
         known = self._shell.own | self._shell.leftovers.pids()
         if ended:
             processes.sweep(known)
-        state = self._told()
+        state, explained = self._told(), self._explained(code)
         left, notes = (0, ()) if ended else self._leave(known)
         return Ran(-1 if ended else 128 - code if code < 0 else code, ended, self._capture, state,
-                   time.monotonic() - started_at, left, notes)
+                   time.monotonic() - started_at, left, explained + notes)
 
     def _told(self) -> State | None:
         order = self._order
         state = prelude.told(descriptors.content(self._state), order.environment)
         return self._room.left(state, order.environment, order.cwd) if state and self._room else state
+
+    def _explained(self, code: int) -> tuple[str, ...]:
+        """What a contained run is told that met the price of protecting something below its working directory."""
+        divided = code != 0 and self._room is not None and self._room.divided
+        return (DIVIDED,) if divided and "ermission denied" in self._capture.both.text()[0] else ()
 
     def _leave(self, known: set[int]) -> tuple[int, tuple[str, ...]]:
         """Hands what still runs over to the watcher, with the pipes it may write to; at the time limit ends it here."""

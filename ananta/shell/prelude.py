@@ -39,14 +39,14 @@ LETTERS = {b"a": b"\a", b"b": b"\b", b"e": b"\x1b", b"E": b"\x1b", b"f": b"\f", 
            b"v": b"\v"}
 
 
-def arguments(path: str, command: str, tell_fd: int, command_fd: int | None) -> list[str]:
+def arguments(path: str, command: str, tell_fd: int, command_fd: int | None, limit: str = "") -> list[str]:
     """Returns the argument list that makes the shell at `path` run the command.
 
-    tell_fd: inherited descriptor on which it tells its state. command_fd: one from which it reads the command, for a
+    limit: what it does first (descriptors.limit_kept). tell_fd: inherited descriptor on which it tells its state. command_fd: one from which it reads the command, for a
     command too long for an argument; None: the command is an argument."""
     name = os.path.basename(path)
     bash = "bash" in name
-    prelude = TELL.replace("@", str(tell_fd)) + (TRAP if "trap" in command else "")
+    prelude = limit + TELL.replace("@", str(tell_fd)) + (TRAP if "trap" in command else "")
     # Other shells know only one digit in front of a redirection; there the commands inherit the descriptors too.
     closed = f" {tell_fd}>&-" if bash else ""
     if command_fd is None:

@@ -24,13 +24,14 @@ class Runner:
     """The shell of this machine. home: where a session begins. environment: that of this process; it is cleaned here.
 
     shell_path: a path or a name; None takes the first of bash and sh, on Windows of pwsh, powershell and cmd.
-    At most session_limit sessions are remembered. protected: paths that no contained command may change. Raises
-    ShellFailed when there is no such shell."""
+    At most session_limit sessions are remembered. protected: paths that no contained command may change; private: paths
+    that none may read either. Raises ShellFailed when there is no such shell."""
 
     def __init__(self, *, shell_path: str | None, home: Path, environment: Mapping[str, str],
-                 secret_names: Iterable[str] = (), session_limit: int = 1000, protected: Sequence[Path] = ()):
+                 secret_names: Iterable[str] = (), session_limit: int = 1000, protected: Sequence[Path] = (),
+                 private: Sequence[Path] = ()):
         self._environment = child_environment(environment, secret_names)
-        self._protected = tuple(Path(path).absolute() for path in protected)
+        self._protected, self._private = (tuple(Path(path).resolve() for path in paths) for paths in (protected, private))
         self._home = str(Path(home).absolute())
         self._shell = _shell_of_this_machine(shell_path, self._environment)
         self.shell_kind = self._shell.kind
@@ -59,16 +60,17 @@ class Runner:
         everything it started is ended; what it left in the background lives until the same time limit. Of stdout,
         stderr and both together output_bytes bytes are kept each, half from the start and half from the end;
         on_output gets all text as it arrives, in this thread. run_id marks its processes (see end_leftovers).
-        contained: it reads everywhere, but changes only what is below home, wherever its session is, and below a
-        temporary directory of its own, which goes with it (see containment). Raises InvalidInput for a command with
-        a NUL, Conflict (`cwd_gone`) when the session's directory has vanished, ShellFailed when no shell can be started, ShuttingDown; Unavailable (containment_unavailable) when the
-        command is to be contained and cannot be: nothing has run then."""
+        contained: it reads all but the private paths, and changes only what is below home, wherever its session is, and
+        below a temporary directory of its own, which goes with it (see containment). Raises InvalidInput for a command
+        with a NUL, Conflict (`cwd_gone`) when the session's directory has vanished, ShellFailed when no shell can be
+        started, ShuttingDown; Unavailable (containment_unavailable) when the command is to be contained and cannot be:
+        nothing has run then."""
         if "\0" in command:
             raise InvalidInput("command contains a NUL character, which no shell can be given")
         if contained:
             require_containment()
         order = Order(command, run_id, session.cwd, session.environment, timeout_s, output_bytes, on_output, stop,
-                      contained, self._protected, self._home)
+                      contained, self._protected, self._private, self._home)
         notes: tuple[str, ...] = ()
         if not _can_enter(order.cwd):
             # Running it elsewhere would be another command: `rm *` means the files of this folder.

@@ -106,9 +106,9 @@ def prune(now: float) -> int:
     owners = database.rows("SELECT DISTINCT owner FROM answers WHERE status IS NULL AND begun_at <= ?", old)
     dead = [owner for (owner,) in owners if not _lives(owner)]
     with database.writing():
-        return database.change(
-            "DELETE FROM answers WHERE begun_at <= ? AND (status IS NOT NULL "
-            f"OR owner IN ({', '.join('?' * len(dead))}))", old, *dead)
+        count = database.change("DELETE FROM answers WHERE begun_at <= ? AND status IS NOT NULL", old)
+        return count + sum(database.change("DELETE FROM answers WHERE begun_at <= ? AND status IS NULL AND owner = ?", old,
+                                           owner) for owner in dead)
 
 
 # ---
@@ -130,9 +130,10 @@ def _reserve(key: str, caller: str, fingerprint: str, now: float, before: _Entry
 
 
 def _unknown(entry: _Entry) -> Conflict:
-    look = f"see run {entry.run_id} in the log" if entry.run_id else "no run of it is known"
-    return Conflict("The program ended while it worked on the request with this Idempotency-Key. Whether its command ran "
-                    f"to its end is unknown ({look}), and it is not repeated: take a new key to run it again.",
+    look = (f"see run {entry.run_id} in the log; if it is not there, it never began" if entry.run_id else
+            "no run of it is known")
+    return Conflict("The program ended while it worked on the request with this Idempotency-Key. Whether its command ran, "
+                    f"and to its end, is unknown ({look}), and it is not repeated: take a new key to run it again.",
                     code="outcome_unknown", **_run(entry))
 
 
@@ -141,10 +142,14 @@ def _run(entry: _Entry) -> dict[str, Any]:
 
 
 def _me() -> str:
-    return f"{os.getpid()} {_start_of(os.getpid())}"
+    main = database.main()
+    return main.owner() if main.postgres else f"{os.getpid()} {_start_of(os.getpid())}"
 
 
 def _lives(owner: str) -> bool:
+    main = database.main()
+    if main.postgres:
+        return owner == main.owner() or main.lives(owner)
     pid, _, start = owner.partition(" ")
     return owner == _me() or (start != "" and pid.isdecimal() and start == _start_of(int(pid)))
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ananta.errors import CannotStart, FileDamaged, StoreFailed
 from ananta.store.files import PRIVATE_FILE, private_directory, reason, replace
@@ -42,7 +42,7 @@ IntegrityFailed = (peewee.IntegrityError, sqlite3.IntegrityError)
 class Sqlite(peewee.SqliteDatabase):
     """A SQLite file. Each thread has its own connection, opened when it first asks; closing closes them all."""
 
-    postgres = False
+    postgres: Literal[False] = False
     # Which data directory this is, for what several hubs share.
     place = "here"
 

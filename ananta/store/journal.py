@@ -39,6 +39,9 @@ class Journal:
         self.data_dir, self.agent, self.mask, self.now = data_dir, agent, mask, now
         self.output_bytes, self.rotate_bytes = output_bytes, rotate_bytes
         self._lock = threading.Lock()
+        # Called for every record of a task that is on disk now, in their order, with what is served of it. It must be
+        # quick: the next record waits.
+        self.on_record: Callable[[Record, bytes], None] | None = None
         # Recorded in memory only, since the disk is full; in order.
         self._pending: list[Record] = []
         self._steps: OrderedDict[str, int] = OrderedDict()
@@ -124,8 +127,9 @@ class Journal:
                 self._wake.set()
         return record
 
-    def last(self, limit: int, task_id: str | None = None) -> list[bytes]:
-        """Returns the last `limit` records, of one task or of all, oldest first: each a JSON object."""
+    def last(self, limit: int, task_id: str | None = None, *, most_bytes: int | None = None) -> list[bytes]:
+        """Returns the last `limit` records, of one task or of all, oldest first: each a JSON object. most_bytes: about as
+        much of them as the table adds; None: all."""
         newest = Newest(max(0, limit), None if task_id is None else records.plain(task_id))
         with database.local().reading(), ExitStack() as stack:
             at = position() or Position(self._files.oldest(), 1)
@@ -135,7 +139,7 @@ class Journal:
             for generation, fd in reversed(opened):
                 start = at.offset if generation == at.generation else 0
                 newest.take(backwards(fd, start, os.fstat(fd).st_size))
-            older = [] if newest.full() else self._indexed(newest, at)
+            older = [] if newest.full() else self._indexed(newest, at, most_bytes)
         return older + newest.records()
 
     def count(self) -> int:
@@ -150,6 +154,10 @@ class Journal:
                               msgspec.json.encode(list(run_ids)).decode())
         return {run_id for (run_id,) in found} | waiting.intersection(run_ids)
 
+    def behind(self) -> bool:
+        """Whether anything in the files is not indexed yet."""
+        return self._index.missing() > 0
+
     def importing(self) -> bool:
         """Whether there is much in the files that is not indexed yet."""
         return self._index.missing() > IMPORT_BYTES
@@ -157,13 +165,13 @@ class Journal:
     # ---
 
     @staticmethod
-    def _indexed(newest: Newest, at: Position) -> list[bytes]:
+    def _indexed(newest: Newest, at: Position, most_bytes: int | None) -> list[bytes]:
         """What the table adds to the records from the files, oldest first. Commands of results that still look for
         theirs are given to newest."""
         where, values = ("AND task_id = ?", (newest.task_id,)) if newest.task_id is not None else ("", ())
-        found = [raw for (raw,) in database.local().rows(
-            "SELECT CAST(record AS BLOB) FROM journal WHERE seq < ? AND record IS NOT NULL "
-            f"{where} ORDER BY seq DESC LIMIT ?", at.next_seq, *values, newest.limit + newest.waiting)]
+        found = _rows("SELECT CAST(record AS BLOB) FROM journal WHERE seq < ? AND record IS NOT NULL "
+                      f"{where} ORDER BY seq DESC LIMIT ?", at.next_seq, *values, newest.limit + newest.waiting,
+                      most_bytes=most_bytes)
         if newest.waiting:
             for raw in found:
                 served = parse(raw)
@@ -174,8 +182,14 @@ class Journal:
 
     def _write_pending(self) -> None:
         while self._pending:
-            self._writer.append(records.fields_of(self._pending[0]))
-            self._intents.done(self._pending.pop(0).id)
+            line = self._writer.append(records.fields_of(self._pending[0]))
+            record = self._pending.pop(0)
+            self._intents.done(record.id)
+            if self.on_record is not None and record.task_id is not None:
+                try:
+                    self.on_record(record, line)
+                except Exception:
+                    log.exception("what listens to the log failed")
 
     def _look_up_step(self, task_id: str) -> None:
         if task_id not in self._steps:
@@ -210,6 +224,18 @@ class Journal:
                 failed = True
                 self._stop.wait(FAILED_S)
         database.close_mine()
+
+
+def _rows(sql: str, *values: object, most_bytes: int | None) -> list[bytes]:
+    if most_bytes is None:
+        return [raw for (raw,) in database.local().rows(sql, *values)]
+    found, size = [], 0
+    for (raw,) in database.local().execute_sql(sql, values):
+        found.append(raw)
+        size += len(raw)
+        if size > most_bytes:
+            break
+    return found
 
 
 def _finished_since(log_files: LogFiles, intents: list[dict]) -> set[str]:

@@ -29,20 +29,22 @@ class LogWriter:
         """Returns (generation, size): everything appended from now on stands behind it."""
         return self.files.newest, self._size
 
-    def append(self, fields: dict) -> None:
-        """Appends the record; it is on disk when this returns. Raises JournalFailed, then nothing of it is there."""
+    def append(self, fields: dict) -> bytes:
+        """Appends the record and returns it as it stands there; it is on disk then. Raises JournalFailed, then nothing
+        of it is there."""
         try:
             self._follow()
             line, link = chain.seal(fields, self._link)
             if self._size and not self._torn and self._size + len(line) > self.rotate_bytes:
                 self._rotate()
             # The unfinished line of another program must not swallow ours.
-            line = b"\n" + line if self._torn and self._size else line
+            written = b"\n" + line if self._torn and self._size else line
         except OSError as cause:
             raise JournalFailed(f"The file {self.files.current} cannot be written: {files.reason(cause)}",
                                 retry_after=5) from cause
-        files.append_line(self._fd, line, self.files.current)
-        self._size, self._link, self._torn = self._size + len(line), link, False
+        files.append_line(self._fd, written, self.files.current)
+        self._size, self._link, self._torn = self._size + len(written), link, False
+        return line.rstrip(b"\n")
 
     def _follow(self) -> None:
         """Notices what others did to the file: appended, cut it, put another in its place."""

@@ -4,11 +4,12 @@ Imported only when DATABASE_URL names one: the driver costs 170 ms and 18 MB.
 """
 import functools
 import hashlib
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import peewee
 import psycopg
@@ -43,7 +44,7 @@ class _Adapter(peewee.Psycopg3Adapter):  # type: ignore[name-defined]
 class Postgres(PooledPostgresqlDatabase):
     """The shared database. A connection belongs to a thread for one question or one transaction only."""
 
-    postgres = True
+    postgres: Literal[True] = True
     psycopg3_adapter = _Adapter
 
     def __init__(self, url: str):
@@ -51,6 +52,9 @@ class Postgres(PooledPostgresqlDatabase):
         super().__init__(self._url, max_connections=CONNECTIONS, timeout=WAIT_S, prefer_psycopg3=True,
                          connect_timeout=CONNECT_S, application_name="ananta")
         self._depth = threading.local()
+        self._name = f"shared {os.urandom(16).hex()}"
+        self._presence: psycopg.Connection | None = None
+        self._announcing = threading.Lock()
 
     def prepare(self) -> None:
         """Brings the tables up to date. Raises CannotStart."""
@@ -70,6 +74,10 @@ class Postgres(PooledPostgresqlDatabase):
 
     def close_all(self) -> None:
         # Those of other threads that are in use end with them.
+        with self._announcing:
+            if self._presence is not None:
+                self._presence.close()
+                self._presence = None
         self.close_mine()
         self.close_idle()
 
@@ -186,9 +194,35 @@ class Postgres(PooledPostgresqlDatabase):
         """See database.change_many."""
         self.connection().cursor().executemany(translated(sql), [tuple(map(_plain, each)) for each in values])
 
+    def owner(self) -> str:
+        """Returns the name of this process, whose life other hubs can see: it holds a lock of this name as long as it
+        lives. Raises StoreFailed when the server does not answer."""
+        with self._announcing:
+            try:
+                if self._presence is not None:
+                    self._presence.execute("SELECT 1")
+                    return self._name
+            except psycopg.Error:
+                self._presence = None
+            try:
+                self._presence = self.own_connection()
+                self._presence.execute("SELECT pg_advisory_lock(%s)", (number(self._name),))
+            except psycopg.Error as cause:
+                self._presence = None
+                raise failed(cause) from cause
+        return self._name
+
+    def lives(self, owner: str) -> bool:
+        """Whether the process of this name holds its lock. After a restart of the server a living one may look dead
+        until it has taken its lock again: what depends on that must be safe then, too."""
+        taken = self.rows("SELECT CASE WHEN pg_try_advisory_xact_lock(?) THEN 0 ELSE 1 END", number(owner))
+        return bool(taken[0][0])
+
     def own_connection(self) -> psycopg.Connection:
         """Returns a connection outside of the pool, for what lasts: listening, and locks that live as long as it."""
-        return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S, application_name="ananta")
+        # Whoever only listens would wait for ever for a server that is gone without a word.
+        return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S, application_name="ananta",
+                               keepalives_idle=30, keepalives_interval=10, keepalives_count=3)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -55,7 +55,8 @@ def fields_of(record: Record) -> dict:
         "exit_code": record.exit_code, "returncode": record.exit_code, "task_id": record.task_id,
         "duration": record.duration, "id": record.id, "state": record.state}
     optional = {"decision": record.decision, "decided_by": record.decided_by, "reasons": list(record.reasons),
-                "output_cut": record.output_cut, "cwd": record.cwd, "proposal_id": record.proposal_id}
+                "output_cut": record.output_cut, "cwd": record.cwd, "proposal_id": record.proposal_id,
+                "forwarded_to": record.forwarded_to}
     return fields | {name: value for name, value in optional.items() if value} | (
         {} if record.contained is None else {"contained": record.contained})
 
@@ -65,7 +66,8 @@ def intent_of(record: Record) -> dict:
     return {"id": record.id, "timestamp": record.timestamp, "command": record.command, "task_id": record.task_id,
             "agent": record.agent, "reason": record.reason, "decision": record.decision,
             "decided_by": record.decided_by, "reasons": list(record.reasons), "cwd": record.cwd,
-            "proposal_id": record.proposal_id, "contained": record.contained, "tool_calls": _calls(record)}
+            "proposal_id": record.proposal_id, "contained": record.contained, "tool_calls": _calls(record),
+            "forwarded_to": record.forwarded_to}
 
 
 def unknown(intent: dict, *, agent: str, now: float, more: str) -> Record:
@@ -77,7 +79,7 @@ def unknown(intent: dict, *, agent: str, now: float, more: str) -> Record:
         exit_code=-1, task_id=intent.get("task_id"), reason=intent.get("reason"), state=UNKNOWN,
         decision=intent.get("decision"), decided_by=intent.get("decided_by"), reasons=tuple(intent.get("reasons") or ()),
         cwd=intent.get("cwd"), proposal_id=intent.get("proposal_id"),
-        contained=intent.get("contained"),
+        contained=intent.get("contained"), forwarded_to=intent.get("forwarded_to"),
         tool_calls=tuple(ToolCall(each["name"], each.get("args") or {}) for each in calls) if calls else None)
 
 

@@ -86,6 +86,11 @@ def unassign(task_id: str, now: float) -> Task:
     return change(task_id, rules.unassigned, now)
 
 
+def set_run_state(task_id: str, run_state: str, now: float) -> Task:
+    """Takes the run_state back to what it was, when nothing ran after all. Raises NotFound."""
+    return change(task_id, lambda task: replace(task, run_state=run_state), now)
+
+
 def set_proposal(task_id: str, proposal: dict, now: float) -> Task:
     """Stores what was proposed last: {reason, command?, tool_calls?, comparisons?}. Raises NotFound."""
     kept = msgspec.json.decode(_json(proposal))
@@ -95,13 +100,6 @@ def set_proposal(task_id: str, proposal: dict, now: float) -> Task:
 def begin(task_id: str, now: float) -> Task:
     """Says that a step of the task is about to run. Raises NotFound."""
     return change(task_id, rules.executing, now)
-
-
-def take_back(task_id: str, run_state: str, now: float) -> Task:
-    """Puts the run_state back to what it was before `begin`, because nothing came of that; unless something else has
-    moved it meanwhile. Raises NotFound."""
-    return change(task_id, lambda task: replace(task, run_state=run_state) if task.run_state == rules.EXECUTING else task,
-                  now)
 
 
 def record(task_id: str, run_id: str, step: Step, now: float) -> Task:

@@ -18,6 +18,8 @@ from ananta.errors import HostNotAllowed, NotAllowed, NotAuthenticated, OriginNo
 OPEN, READ, AUTH, ADMIN, USER = "open", "read", "auth", "admin", "user"
 CLASSES = (OPEN, READ, AUTH, ADMIN, USER)
 LEEWAY_S = 30
+# All of a request that decides who calls.
+SHOWN = ("HTTP_AUTHORIZATION", "QUERY_STRING", "REMOTE_ADDR", "HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED")
 LOOPBACK_HOST = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 LOOPBACK_PEER = re.compile(r"127\.|::1$|::ffff:127\.")
 ADDRESS_HOST = re.compile(r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
@@ -149,6 +151,12 @@ class Access:
         caller = self.tokens.caller(*presented) if presented else ANONYMOUS
         environ["ananta.caller"] = caller
         return caller
+
+    def again(self, access: str, environ: dict) -> tuple[tuple, Callable[[], Caller]]:
+        """Returns what the caller of a request shows, and a function that decides anew whether that is enough; for
+        what outlives the request. It raises what `check` raises."""
+        shown = {name: environ[name] for name in SHOWN if name in environ}
+        return tuple(shown.items()), lambda: self.check(access, dict(shown))
 
     def check_place(self, environ: dict) -> None:
         """Raises HostNotAllowed or OriginNotAllowed for what a foreign web page could send."""

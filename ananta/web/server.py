@@ -23,6 +23,7 @@ from ananta.store import answers, database
 from ananta.web import payloads, responses
 from ananta.web.access import CLASSES, Access
 from ananta.web.gate import Gate, answer_headers, new_cid
+from ananta.web.streams import Streams, task_class
 
 log = logging.getLogger(__name__)
 BODY_BYTES = 2 << 20
@@ -54,7 +55,7 @@ class Endpoint:
             try:
                 environ["ananta.identity"] = access.check(level, environ, insecure_too=config.get("insecure_too", True))
                 if keyed and "HTTP_IDEMPOTENCY_KEY" in environ:
-                    return _once(environ, route.rule, lambda: answer_now(environ, path_values), creates=creates)
+                    return _once(environ, lambda: answer_now(environ, path_values), creates=creates)
             except AnantaError as error:
                 return responses.error_response(error, environ["ananta.cid"])
             return answer_now(environ, path_values)
@@ -91,7 +92,7 @@ def begun() -> Callable[[str | None], None] | None:
     return bottle.request.environ.get("ananta.begun")
 
 
-def _once(environ: dict, rule: str, answer: Callable[[], HTTPResponse], *, creates: bool) -> HTTPResponse:
+def _once(environ: dict, answer: Callable[[], HTTPResponse], *, creates: bool) -> HTTPResponse:
     """Answers a request with an Idempotency-Key: the first time by `answer`, then as it was answered (24 h).
 
     The key is free again when nothing was started; where requests create something, when nothing was created. (Draft
@@ -99,7 +100,7 @@ def _once(environ: dict, rule: str, answer: Callable[[], HTTPResponse], *, creat
     key, who = environ["HTTP_IDEMPOTENCY_KEY"], environ["ananta.identity"].name
     body = environ["wsgi.input"].read()
     environ["wsgi.input"] = io.BytesIO(body)
-    stored = answers.begin(key, who, answers.fingerprint(rule, body), time.time(), wait_s=SAME_KEY_WAIT_S)
+    stored = answers.begin(key, who, answers.fingerprint(environ["PATH_INFO"], body), time.time(), wait_s=SAME_KEY_WAIT_S)
     if stored is not None:
         return HTTPResponse(stored.body, stored.status, {"Content-Type": responses.JSON, "Idempotency-Replayed": "true"})
     started: list[str] = []
@@ -174,8 +175,9 @@ def _router_error(problem: HTTPError) -> bytes:
     path = bottle.request.path
     error: AnantaError
     if problem.status_code == 405:
-        error = errors.MethodNotAllowed(f"{bottle.request.method} is not possible here.",
-                                        allow=problem.get_header("Allow", ""))
+        allowed = problem.get_header("Allow", "").split(",")
+        error = errors.MethodNotAllowed(f"{bottle.request.method} is not possible here.", allow=",".join(
+            sorted({*allowed, "OPTIONS", *(["HEAD"] if "GET" in allowed else [])} - {""})))
     elif problem.status_code == 404:
         error = errors.NotFound(f"There is nothing at {path[:200]}: /openapi.json lists what there is.")
     else:
@@ -203,7 +205,7 @@ class Parser(HTTPRequestParser):
             raise ParsingError("more than one Host header")
 
 
-def _channel_class(access: Access) -> type[HTTPChannel]:
+def _channel_class(access: Access, streams: Streams) -> type[HTTPChannel]:
     class Refusal(ErrorTask):
         """Waitress's own refusals in the form of all our errors."""
 
@@ -221,8 +223,10 @@ def _channel_class(access: Access) -> type[HTTPChannel]:
             self.content_length = len(body)
             self.write(body)
 
+    answering = task_class(streams)
+
     class Channel(HTTPChannel):
-        parser_class, error_task_class = Parser, Refusal
+        parser_class, error_task_class, task_class = Parser, Refusal, answering
 
     return Channel
 
@@ -230,7 +234,8 @@ def _channel_class(access: Access) -> type[HTTPChannel]:
 class Server:
     """The listening server. threads: for the sum of all lanes, with enough left that quick requests never wait."""
 
-    def __init__(self, gate: Gate, access: Access, *, host: str, port: int, lane_places: int):
+    def __init__(self, gate: Gate, access: Access, streams: Streams, *, host: str, port: int, lane_places: int):
+        self.streams = streams
         self.socket = _listen(host, port)
         self.host, self.port = self.socket.getsockname()[:2]
         self._map: dict = {}
@@ -243,14 +248,16 @@ class Server:
             channel_request_lookahead=1, outbuf_high_watermark=1 << 20, max_request_body_size=BODY_BYTES + 1,
             max_request_header_size=32 << 10, send_bytes=1 << 20, ident=None, threads=lane_places + THREADS_BESIDE_LANES,
             clear_untrusted_proxy_headers=False, log_socket_errors=False)
-        self._server.channel_class = _channel_class(access)
+        self._server.channel_class = _channel_class(access, streams)
         self._loop = threading.Thread(target=self._run, name="web", daemon=True)
 
     def start(self) -> None:
         self._loop.start()
 
     def stop(self, wait_s: float = STOP_REQUESTS_S) -> None:
-        """Refuses new connections at once, lets running requests finish for wait_s seconds, then ends."""
+        """Ends the event streams and refuses new connections at once, lets running requests finish for wait_s seconds,
+        then ends."""
+        self.streams.close()
         if self._loop.is_alive():
             # Within the loop, so that no connection is accepted while the socket closes.
             self._server.trigger.pull_trigger(self._close_listener)

@@ -5,9 +5,11 @@ from types import MappingProxyType
 
 from ananta import __version__, extensions
 from ananta.agent.sgpt import Sgpt
+from ananta.domain.events import TOKEN_ROTATED
 from ananta.settings import Settings, is_loopback, secret_names
 from ananta.store import database
 from ananta.store.secrets import new_token
+from ananta.store.shared_journal import TaskLog
 from ananta.web import server as web
 from ananta.web.access import Access, Tokens
 from ananta.web.gate import Gate
@@ -17,7 +19,9 @@ from ananta.web.routes.pages import PageRoutes
 from ananta.web.routes.policy import PolicyRoutes
 from ananta.web.routes.sgpt import SgptRoutes
 from ananta.web.routes.steps import StepRoutes
+from ananta.web.routes.streams import EventRoutes, TaskLogRoutes
 from ananta.web.routes.system import Check, SystemRoutes
+from ananta.web.streams import Streams
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +35,14 @@ class WorkerServer:
         self.host = settings.host or ("127.0.0.1" if agent.token is None else "0.0.0.0")
         self.access = Access(self.tokens, anonymous_reads=settings.anonymous_reads, hosts=settings.allowed_hosts,
                              origins=settings.cors_origins, proxies=settings.trusted_proxies, bound=self.host)
+        self.streams = Streams()
         app = web.application(self._parts(), self.access)
         self._extend(app)
         gate = Gate(app, self.access, agent.steps.stopping.is_set)
-        places = sum(lane.places for lane in (agent.command_lane, agent.model_lane, agent.steps.waiting))
-        self.server = web.Server(gate, self.access, host=self.host, port=settings.port, lane_places=places)
+        agent.events.listen(self.streams.on_event)
+        lanes = [agent.command_lane, agent.model_lane, agent.steps.waiting, *([agent.hub.workers.lane] if agent.hub else [])]
+        places = sum(lane.places for lane in lanes)
+        self.server = web.Server(gate, self.access, self.streams, host=self.host, port=settings.port, lane_places=places)
         shown = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host.strip("[]")
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.server.port}"
         self.start, self.stop = self.server.start, self.server.stop
@@ -46,21 +53,29 @@ class WorkerServer:
         agent = self.agent
         system = SystemRoutes(self.access, MetricsText(agent.meter, agent.command_lane, usage), agent.audit,
                               about=self._about, database=_database, llm=self._llm, rotate=self.rotate)
-        return [*self._hub_parts(), system, StepRoutes(agent.steps, agent.journal, self.access, known=agent.mask.known),
+        steps = StepRoutes(agent.steps, agent.journal, self.access, known=agent.mask.known,
+                           **({"propose": agent.hub.steps.propose_here, "run": agent.hub.steps.execute_proposal}
+                              if agent.hub else {}))
+        return [system, steps, *self._hub_parts(steps),
                 ConfigurationRoutes(agent.configuration, agent.audit),
                 SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
                                 secret_names=secret_names()), self.access),
                 PolicyRoutes(agent.decide, agent.policy_files, agent.audit, cwd=lambda: agent.runner.directory("default")),
-                PageRoutes()]
+                EventRoutes(self.streams, self.access), PageRoutes()]
 
-    def _hub_parts(self) -> list:
-        agent = self.agent
-        if self.settings.role != "hub":
+    def _hub_parts(self, steps: StepRoutes) -> list:
+        agent, hub = self.agent, self.agent.hub
+        if hub is None:
             return []
+        from ananta.store import tasks
+        from ananta.web.routes.task_steps import TaskStepRoutes
         from ananta.web.routes.tasks import TaskRoutes
         from ananta.web.routes.templates import TemplateRoutes
 
-        return [TaskRoutes(agent.news, agent.meter, agent.vault.seal),
+        task_logs = TaskLogRoutes(TaskLog(agent.journal), self.streams, self.access, exists=tasks.exists)
+        agent.events.listen(task_logs.on_event)
+        return [TaskRoutes(hub.news, agent.meter, hub.vault.seal), task_logs,
+                TaskStepRoutes(hub.steps, self.access, steps.anonymous_proposals, known=agent.mask.known),
                 TemplateRoutes(self.access, agent.audit, lambda: agent.configuration["template_variables_allowlist"])]
 
     def _extend(self, app) -> None:
@@ -85,6 +100,7 @@ class WorkerServer:
             self.agent.secrets.keep_token(new, now=time.time(), replaced=self.settings.agent_token)
         self.tokens.agent_token = new
         self.agent.set_token(new)
+        self.agent.events.publish(TOKEN_ROTATED, {"new_token": new, "agent_name": self.settings.agent_name}, admins=True)
         return new
 
     def _about(self) -> dict:

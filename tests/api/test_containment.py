@@ -1,4 +1,5 @@
-"""What nobody decided about changes only its working directory, or only looks."""
+"""What nobody decided about changes only its working directory, or only looks, and never reads the agent's secrets."""
+import base64
 import json
 
 import pytest
@@ -20,6 +21,7 @@ def prepared(worker):
 def program(folder) -> None:
     (folder / "build").write_text("#!/bin/sh\necho made > \"$1\"\n")
     (folder / "build").chmod(0o755)
+    (folder / "sub").mkdir(exist_ok=True)
     (folder.parent / "outside").mkdir(exist_ok=True)
 
 
@@ -43,9 +45,9 @@ def outside(folder) -> list[str]:
 @pytest.mark.parametrize("command", ["touch {}", "./build {}"])
 def test_what_nobody_decided_changes_only_its_working_directory(start, command):
     worker = prepared(start())
-    inside = run(worker, command.format("made"), task_id="T-1")
+    inside = run(worker, command.format("sub/made"), task_id="T-1")
     assert inside.status_code == 200 and inside.json()["exit_code"] == 0, inside.text
-    assert (worker.folder / "made").exists()
+    assert (worker.folder / "sub" / "made").exists()
     for place in ("../outside/new", str(worker.folder.parent / "outside" / "new")):
         failed = run(worker, command.format(place), task_id="T-1")
         assert failed.status_code == 200 and failed.json()["exit_code"] != 0 and failed.json()["status"] == "failed"
@@ -64,11 +66,57 @@ def test_a_reader_is_contained_too_and_reads_everywhere(start):
     assert worker.records()[-1]["contained"] is True
 
 
+def test_what_nobody_decided_leaves_the_data_alone_and_says_what_gives_the_folder_back(start):
+    worker = prepared(start())
+    rules, journal = (worker.data / "policy.json").read_bytes(), worker.data / "terminal_log.jsonl"
+    for place in ("data/policy.json", "data/terminal_log.jsonl", "data/ananta.db", "data/new", "new"):
+        before = journal.read_bytes()
+        failed = run(worker, f"./build {place}").json()
+        assert failed["exit_code"] != 0 and "DATA_DIR" in failed["output"], failed
+        assert journal.read_bytes().startswith(before)
+    assert (worker.data / "policy.json").read_bytes() == rules and not (worker.data / "new").exists()
+    assert ananta(worker.folder, "log", "verify").returncode == 0
+    assert "DATA_DIR" not in run(worker, "ls nothing").text
+
+
+def test_with_the_data_elsewhere_the_whole_folder_can_be_changed(start, tmp_path):
+    worker = start(DATA_DIR=str(tmp_path / "elsewhere"))
+    assert worker.request("PUT", "/policy", json=RULES).ok
+    assert run(worker, "touch made").json()["exit_code"] == 0 and (worker.folder / "made").exists()
+    assert run(worker, f"touch {tmp_path}/elsewhere/new").status_code == 403
+
+
+def test_readers_of_the_whole_folder_run_and_do_not_see_the_secrets(start):
+    worker = start(token="the-token-that-was-set-by-hand")
+    assert worker.request("PUT", "/policy", json={"rules": [{"prefix": ["python3"], "decision": "allow"}]}).ok
+    (worker.folder / "code").write_text("TODO\n")
+    key = (worker.data / "secrets" / "secret_key").read_text().strip()
+    shown = (key, base64.b64encode(key.encode()).decode()[:60], key[::-1])
+    for command in ("grep -r TODO .", "grep -rh . . | rev", "find . -type f -exec base64 -w0 {} +", "find . -type f | xargs rev", "cat * */* | base64 -w0",
+                    "python3 -c 'import glob; print([open(f).read()[::-1] for f in glob.glob(\"*/s*/*\")])'"):
+        done = run(worker, command)
+        assert done.status_code == 200 and not any(each in done.text for each in shown), done.text[:500]
+    assert "code:TODO" in run(worker, "grep -r TODO .").text
+    for command in ("cat data/secrets/secret_key", "grep . data/secrets/*", "cp -r data src", "cat data/config.json"):
+        assert held(run(worker, command)) == (403, "command_denied")
+
+
+def test_without_containment_readers_of_the_whole_folder_are_asked_about(start):
+    worker = start(CONTAINMENT="off")
+    for command in ("grep -r TODO .", "find . -type f | xargs cat"):
+        assert worker.post("/policy/check", json={"command": command}).json()["decision"] == "ask"
+        assert held(run(worker, command)) == (409, "approval_required")
+        checked = ananta(worker.folder, "policy", "check", command, "--json", CONTAINMENT="off")
+        assert json.loads(checked.stdout)["decision"] == "ask"
+    checked = ananta(worker.folder, "policy", "check", "grep -r TODO .", "--json")
+    assert json.loads(checked.stdout)["decision"] == "allow"
+
+
 def test_where_a_session_has_gone_is_not_its_working_directory(start):
     worker = prepared(start())
     worker.execute("cd ../outside", task_id="T-1")
     assert run(worker, "touch new", task_id="T-1").json()["exit_code"] != 0 and outside(worker.folder) == []
-    assert run(worker, f"touch {worker.folder}/made", task_id="T-1").json()["exit_code"] == 0
+    assert run(worker, f"touch {worker.folder}/sub/made", task_id="T-1").json()["exit_code"] == 0
 
 
 def test_the_working_directory_is_a_setting(start, tmp_path):
@@ -81,10 +129,10 @@ def test_the_working_directory_is_a_setting(start, tmp_path):
 
 def test_what_would_be_asked_is_held_and_what_is_denied_refused(start):
     worker = prepared(start())
-    assert held(run(worker, "touch made; mkdir dir")) == (409, "approval_required")
+    assert held(run(worker, "touch sub/made; mkdir dir")) == (409, "approval_required")
     assert run(worker, "mkdir dir").json()["reasons"]
-    assert held(run(worker, "touch made; rm -r -f data")) == (403, "command_denied")
-    assert not (worker.folder / "made").exists() and not (worker.folder / "dir").exists() and worker.data.exists()
+    assert held(run(worker, "touch sub/made; rm -r -f data")) == (403, "command_denied")
+    assert not (worker.folder / "sub" / "made").exists() and not (worker.folder / "dir").exists() and worker.data.exists()
     assert [(each["state"], each["decided_by"]) for each in worker.records()] == [("denied", "policy")]
 
 
@@ -109,26 +157,26 @@ def test_a_person_and_nobody_take_turns_in_one_session(start):
 
 def test_a_proposal_that_nobody_decided_is_contained(start, model):
     worker = prepared(start(LMSTUDIO_URL=model.url))
-    for place, code in (("made", 0), ("../outside/new", 2)):
+    for place, code in (("sub/made", 0), ("../outside/new", 2)):
         shown = propose(worker, model, f"./build {place}")
         assert shown["decision"] == "allow"
         done = worker.post("/step/execute", json={"proposal_id": shown["id"], "autonomous": True}).json()
         assert done["exit_code"] == code, done
         assert worker.records()[-1]["contained"] is True and worker.records()[-1]["proposal_id"] == shown["id"]
-    assert (worker.folder / "made").exists() and outside(worker.folder) == []
+    assert (worker.folder / "sub" / "made").exists() and outside(worker.folder) == []
 
 
 # --- without containment
 
 
-@pytest.mark.parametrize("command", ["touch made", "./build made", "ls && touch made"])
+@pytest.mark.parametrize("command", ["touch sub/made", "./build sub/made", "ls && touch sub/made"])
 def test_without_containment_rules_let_nothing_but_reading_run(start, command):
     worker = prepared(start(CONTAINMENT="off"))
     assert worker.post("/policy/check", json={"command": command}).json()["decision"] == "allow"
     answer = run(worker, command)
     assert held(answer) == (409, "approval_required") and answer.json()["reasons"]
-    assert not (worker.folder / "made").exists() and worker.get("/logs").json() == []
-    assert worker.execute(command)["exit_code"] == 0 and (worker.folder / "made").exists()
+    assert not (worker.folder / "sub" / "made").exists() and worker.get("/logs").json() == []
+    assert worker.execute(command)["exit_code"] == 0 and (worker.folder / "sub" / "made").exists()
 
 
 def test_without_containment_readers_run_and_the_record_says_so(start):
@@ -174,9 +222,9 @@ def answering(start, tmp_path, *answers_of_the_model: str, **environment: str):
 
 
 def test_what_sgpt_runs_is_contained(start, tmp_path):
-    worker = answering(start, tmp_path, "touch made", "touch ../outside/new", "./build ../outside/new", "mkdir dir")
+    worker = answering(start, tmp_path, "touch sub/made", "touch ../outside/new", "./build ../outside/new", "mkdir dir")
     done = sgpt(worker).json()
-    assert (done["exit_code"], done["command"]) == (0, "touch made") and (worker.folder / "made").exists()
+    assert (done["exit_code"], done["command"]) == (0, "touch sub/made") and (worker.folder / "sub" / "made").exists()
     assert sgpt(worker).json()["exit_code"] != 0 and sgpt(worker).json()["exit_code"] != 0
     assert held(sgpt(worker)) == (409, "approval_required") and not (worker.folder / "dir").exists()
     assert outside(worker.folder) == []
@@ -184,11 +232,11 @@ def test_what_sgpt_runs_is_contained(start, tmp_path):
 
 
 def test_without_containment_sgpt_only_reads(start, tmp_path):
-    worker = answering(start, tmp_path, "ls", "touch made", CONTAINMENT="off")
+    worker = answering(start, tmp_path, "ls", "touch sub/made", CONTAINMENT="off")
     assert sgpt(worker).json()["exit_code"] == 0
     answer = sgpt(worker)
-    assert held(answer) == (409, "approval_required") and answer.json()["command"] == "touch made"
-    assert not (worker.folder / "made").exists()
+    assert held(answer) == (409, "approval_required") and answer.json()["command"] == "touch sub/made"
+    assert not (worker.folder / "sub" / "made").exists()
     assert [each["contained"] for each in worker.records()] == [False]
 
 
@@ -218,7 +266,7 @@ def recorded(folder) -> list[dict]:
 
 def test_ask_yes_runs_contained_what_the_policy_allows(alone):
     assert ask(alone, "ls build").stdout == "build\n"
-    assert ask(alone, "./build made").returncode == 0 and (alone / "made").exists()
+    assert ask(alone, "./build sub/made").returncode == 0 and (alone / "sub" / "made").exists()
     for command in ("touch ../outside/new", "./build ../outside/new"):
         assert ask(alone, command).returncode == 1
     held_back = ask(alone, "mkdir dir")
@@ -231,10 +279,10 @@ def test_ask_yes_runs_contained_what_the_policy_allows(alone):
 
 def test_without_containment_ask_yes_only_reads(alone):
     assert ask(alone, "ls build", CONTAINMENT="off").stdout == "build\n"
-    for command in ("touch made", "./build ../outside/new"):
+    for command in ("touch sub/made", "./build ../outside/new"):
         done = ask(alone, command, CONTAINMENT="off")
         assert done.returncode == 3 and "Traceback" not in done.stderr, done
-    assert not (alone / "made").exists() and outside(alone) == []
+    assert not (alone / "sub" / "made").exists() and outside(alone) == []
     assert [each["contained"] for each in recorded(alone)] == [False]
 
 
@@ -248,12 +296,12 @@ def test_what_a_person_lets_run_with_ask_is_not_contained(alone):
 @pytest.mark.parametrize("containment", ["workspace", "off"])
 def test_ask_yes_by_a_running_worker_is_the_same(start, tmp_path, containment):
     contained = containment == "workspace"
-    expected = {"ls build": 0, "touch made": 0 if contained else 3, "./build ../outside/new": 1 if contained else 3,
+    expected = {"ls build": 0, "touch sub/made": 0 if contained else 3, "./build ../outside/new": 1 if contained else 3,
                 "mkdir dir": 3}
     worker = answering(start, tmp_path, *(json.dumps({"reason": "r", "command": each}) for each in expected),
                        CONTAINMENT=containment)
     for command, code in expected.items():
         done = ananta(worker.folder, "ask", "do it", "--yes")
         assert done.returncode == code and command in done.stderr and "Traceback" not in done.stderr, (command, done)
-    assert (worker.folder / "made").exists() is contained and not (worker.folder / "dir").exists()
+    assert (worker.folder / "sub" / "made").exists() is contained and not (worker.folder / "dir").exists()
     assert outside(worker.folder) == [] and {each["contained"] for each in worker.records()} == {contained}

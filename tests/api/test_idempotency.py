@@ -143,11 +143,12 @@ def test_a_denied_one_frees_the_key(start):
 
 def test_one_that_nobody_decided_about_frees_the_key(start):
     worker = start()
-    assert refused(send(worker, "key-1", "touch made", autonomous=True)) == (409, "approval_required")
+    (worker.folder / "sub").mkdir()
+    assert refused(send(worker, "key-1", "touch sub/made", autonomous=True)) == (409, "approval_required")
     rules = {"rules": [{"prefix": ["touch"], "decision": "allow", "reason": "r"}]}
     assert worker.request("PUT", "/policy", json=rules).ok
-    answer = send(worker, "key-1", "touch made", autonomous=True)
-    assert answer.status_code == 200 and not replayed(answer) and (worker.folder / "made").exists()
+    answer = send(worker, "key-1", "touch sub/made", autonomous=True)
+    assert answer.status_code == 200 and not replayed(answer) and (worker.folder / "sub" / "made").exists()
 
 
 def test_what_was_wrong_frees_the_key(start):

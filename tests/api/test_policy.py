@@ -120,6 +120,7 @@ def test_only_administrators_see_and_change_the_rules(start):
 
 def test_rules_are_read_back_and_count_at_once(start):
     worker = start("rules")
+    (worker.folder / "sub").mkdir()
     assert worker.get("/policy").json() == {"rules": []}
     assert check(worker, "touch a")["decision"] == "ask" and check(worker, "git push")["decision"] == "ask"
     answer = put(worker, RULES)
@@ -128,7 +129,7 @@ def test_rules_are_read_back_and_count_at_once(start):
     assert check(worker, "touch a")["decision"] == "allow" and "harmless here" in check(worker, "touch a")["reasons"][0]
     assert check(worker, "touch a; git push")["decision"] == "deny"
     assert worker.post("/step/execute", json={"command": "git fetch"}).status_code == 403
-    assert worker.execute("touch made", autonomous=True)["exit_code"] == 0 and (worker.folder / "made").exists()
+    assert worker.execute("touch sub/made", autonomous=True)["exit_code"] == 0 and (worker.folder / "sub" / "made").exists()
     worker.kill()
     again = start("rules")
     assert again.get("/policy").json() == RULES and check(again, "git push")["decision"] == "deny"

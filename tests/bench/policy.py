@@ -25,13 +25,13 @@ def main() -> int:
     misses = 0
     for shell in corpus.SHELLS:
         entries = corpus.load(shell)
-        context = corpus.CONTEXTS[shell]
+        context = corpus.CONTEXTS[shell]  # the default layout; a line's own may differ
         decide("x", shell=shell, context=context)
         times, wrong = [], []
         counts: dict[str, list[int]] = {}
-        for label, line in entries:
+        for label, line, where in entries:
             began = time.perf_counter()
-            verdict = decide(line, shell=shell, context=context)
+            verdict = decide(line, shell=shell, context=where)
             times.append((time.perf_counter() - began) * 1000)
             row = counts.setdefault(label, [0, 0])
             row[0] += 1

@@ -16,16 +16,16 @@ PIECES = ["ls", "rm -rf /", "$(", ")", "`", "'", '"', "{", "}", "|", "&", ";", "
 
 @pytest.mark.parametrize("shell", corpus.SHELLS)
 def test_nothing_is_judged_less_strictly_than_its_label(shell):
-    for label, line in corpus.load(shell):
-        verdict = decide(line, shell=shell, context=corpus.CONTEXTS[shell])
+    for label, line, context in corpus.load(shell):
+        verdict = decide(line, shell=shell, context=context)
         assert STRICTNESS[verdict.decision] >= STRICTNESS[corpus.EXPECTED[label]], (label, line, verdict)
         assert verdict.reasons and all(verdict.reasons)
 
 
 @pytest.mark.parametrize("shell", corpus.SHELLS)
 def test_readers_are_not_asked_about_and_harmless_lines_not_denied(shell):
-    readers = [(label, line, decide(line, shell=shell, context=corpus.CONTEXTS[shell]).decision)
-               for label, line in corpus.load(shell) if label in ("read", "harmless")]
+    readers = [(label, line, decide(line, shell=shell, context=context).decision)
+               for label, line, context in corpus.load(shell) if label in ("read", "harmless")]
     assert not [line for _, line, decision in readers if decision == DENY]
     assert len([line for _, line, decision in readers if decision == ASK]) <= 0.05 * len(readers)
 

@@ -1,4 +1,4 @@
-"""A contained command reads everywhere and changes only its working directory and its temporary directory."""
+"""A contained command reads all but private files, and changes only its working directory and its temporary directory."""
 import json
 import os
 import shutil
@@ -146,6 +146,111 @@ def test_a_protected_path_that_does_not_exist_yet_cannot_be_made(workspace):
     runner = Runner(shell_path=None, home=workspace, environment=os.environ, protected=[workspace / "agent" / "data"])
     assert Contained(runner).run("mkdir -p agent/data").exit_code != 0
     runner.close()
+
+
+SECRET = "the-token-of-the-agent"
+SHOWN = (SECRET, "dGhlLXRva2VuLW9mLXRoZS1hZ2VudA", "tnega-eht-fo-nekot-eht")  # as it is, by base64 and by rev
+
+
+@pytest.fixture
+def agent(workspace):
+    """A contained terminal in a folder that holds the agent's data, as by default, and a link and a second name for them."""
+    data = workspace / "data"
+    (data / "secrets").mkdir(parents=True)
+    for name in ("secrets/agent_token.json", "config.json", ".config.json.7.new", "ananta.db", "ananta.db-wal", "backups"):
+        (data / name).write_text(f"{SECRET}\n")
+    (data / "terminal_log.jsonl").write_text("log\n")
+    (workspace / "src").mkdir()
+    (workspace / "src" / "code").write_text("TODO\n")
+    (workspace / "link").symlink_to(data / "secrets")
+    private = [data / "secrets", data / "config.json", data / "ananta.db", data / "backups"]
+    runner = Runner(shell_path=None, home=workspace, environment=os.environ, protected=[data], private=private)
+    yield Contained(runner)
+    runner.close()
+
+
+@needs_landlock
+@pytest.mark.parametrize("command", [
+    "grep -r . .", "grep -R . .", "find . -type f | xargs base64", "find . -type f | xargs rev", "cat data/secrets/* data/*",
+    'cat "/proc/self/root/$PWD/data/secrets/agent_token.json"', "cat /proc/$PPID/root/$PWD/data/secrets/agent_token.json",
+    "cat /proc/*/root/$PWD/data/config.json", "cat /proc/*/cwd/data/config.json", "cat link/*", "cat <data/secrets/agent_token.json",
+    f"{sys.executable} -c 'print(open(\"data/secrets/agent_token.json\").read())'",
+    f"{sys.executable} -c 'import os; print(os.read(os.open(\"data/ananta.db\", os.O_RDWR), 99))'",
+    "ln data/secrets/agent_token.json src/other; cat src/other", "ln -s ../data/secrets src/s; cat src/s/*", "cp -r data src/data; cat src/data/*",
+    "mv data src/data; cat src/data/*/*", "ln data/config.json $TMPDIR/c; cat $TMPDIR/c", "tar cf - data", "dd if=data/ananta.db-wal",
+    "cd data/secrets && cat *", "cd data && cat .*.new backups", "diff -r . /etc/hosts; diff -r data /tmp", "exec 3<data/config.json; cat <&3",
+    "mount --bind data/secrets src; cat src/*", "unshare -rm sh -c 'mount --bind data/secrets src; cat src/*'",
+    "sh -c 'cat data/secrets/*' & wait", "env -i /bin/sh -c 'cat data/config.json'"])
+def test_private_files_are_not_read(agent, workspace, command):
+    outcome = agent.run(command)
+    assert not any(shown in outcome.output for shown in SHOWN)
+    assert not (workspace / "src" / "other").exists() and (workspace / "data" / "secrets" / "agent_token.json").exists()
+
+
+@needs_landlock
+def test_everything_else_is_read(agent, workspace):
+    assert agent.run("grep -r TODO .").stdout == "./src/code:TODO\n"
+    for command in ("cat src/code data/terminal_log.jsonl /etc/passwd /proc/self/status /proc/self/maps ../outside/file", "ls -lR .",
+                    "echo x >src/new && cat src/new", "echo x >$TMPDIR/f && cat $TMPDIR/f", "head -c 9 /dev/urandom", "cat <<END\n$(seq 1 100000)\nEND",
+                    "echo x | cat /dev/stdin", "git --version", f"{sys.executable} -c 'import json'", ": " + "x" * 200_000):
+        outcome = agent.run(command)
+        assert outcome.exit_code == 0 and not outcome.notes, (command[:80], outcome.output[:300])
+
+
+@needs_landlock
+def test_who_meets_the_price_is_told_the_cure(agent):
+    for command in ("echo x >new", "grep -r TODO .", "echo x >data/policy.json"):
+        outcome = agent.run(command)
+        assert outcome.exit_code != 0 and [note for note in outcome.notes if "DATA_DIR" in note], command
+    assert agent.run("false").notes == () and agent.run("cat nothing").notes == ()
+
+
+@needs_landlock
+def test_while_a_private_file_has_a_second_name_nothing_is_run_contained(agent, workspace):
+    os.link(workspace / "data" / "secrets" / "agent_token.json", workspace / "src" / "other")
+    with pytest.raises(Unavailable, match="second name"):
+        agent.run("cat src/other")
+    (workspace / "src" / "other").unlink()
+    assert agent.run("true").exit_code == 0
+
+
+@needs_landlock
+@pytest.mark.parametrize("place", ["data", "data/secrets", "data/work"])
+def test_a_working_directory_in_the_data_changes_nothing_there(tmp_path, place):
+    data = tmp_path / "data"
+    for folder in (data / "secrets", data / "work"):
+        folder.mkdir(parents=True)
+    (data / "secrets" / "token").write_text(SECRET)
+    (data / "work" / "notes").write_text("notes")
+    runner = Runner(shell_path=None, home=tmp_path / place, environment=os.environ,
+                    protected=[data], private=[data / "secrets"])
+    terminal = Contained(runner)
+    assert SECRET not in terminal.run(f"cat {data}/secrets/* * ../*/*").output
+    assert terminal.run("echo x >new").exit_code != 0 and terminal.run(f"echo x >{data}/work/new").exit_code != 0
+    assert terminal.run(f"cat {data}/work/notes; echo x >$TMPDIR/f && cat $TMPDIR/f").stdout == "notesx\n"
+    runner.close()
+
+
+@needs_landlock
+def test_with_the_data_elsewhere_the_whole_folder_can_be_changed(tmp_path, workspace):
+    (tmp_path / "lib" / "secrets").mkdir(parents=True)
+    (tmp_path / "lib" / "secrets" / "token").write_text(SECRET)
+    runner = Runner(shell_path=None, home=workspace, environment=os.environ, protected=[tmp_path / "lib"], private=[tmp_path / "lib" / "secrets"])
+    terminal = Contained(runner)
+    assert terminal.run("echo x >new && cat new && mv new newer && rm newer").exit_code == 0
+    assert SECRET not in terminal.run("grep -r . ..; cat ../lib/secrets/*").output
+    runner.close()
+
+
+def test_bind_mounts_are_other_names():
+    mountinfo = (b"27 1 254:0 / / rw - ext4 /dev/vda rw\n28 27 254:0 /srv/app /app rw - ext4 /dev/vda rw\n"
+                 b"29 27 254:0 /srv/app/data/secrets/old /old\\040one rw - ext4 /dev/vda rw\n30 27 0:5 / /dev rw - devtmpfs none rw\n"
+                 b"31 27 8:1 / /mnt rw - ext4 /dev/sda rw\n32 28 8:1 /vol /app/data2 rw - ext4 /dev/sda rw\n")
+    names = containment._all_names(("/srv/app/data/secrets",), mountinfo)
+    assert names == {"/srv/app/data/secrets", "/app/data/secrets", "/old one"}
+    assert containment._all_names(("/app/data",), mountinfo) == {"/app/data", "/srv/app/data", "/old one"}
+    assert containment._all_names(("/app/data2/x",), mountinfo) == {"/app/data2/x", "/mnt/vol/x"}
+    assert containment._all_names(("/data",), b"") == {"/data"}
 
 
 @needs_landlock

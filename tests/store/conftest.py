@@ -7,6 +7,7 @@ from ananta.domain.redaction import Redactor
 from ananta.domain.steps import Record
 from ananta.store import database
 from ananta.store.journal import Journal
+from tests.store import opening
 
 
 @pytest.fixture
@@ -22,7 +23,11 @@ def data(tmp_path):
 def both(tmp_path, database_url):
     """An open main database: tests that take this run on SQLite and on Postgres."""
     directory = tmp_path / "data"
-    database.open(database_url or directory / "ananta.db", local_path=directory / "journal.db")
+    if database_url:
+        directory.mkdir(mode=0o700)
+        (directory / "url").write_text(database_url)
+        (directory / "url").chmod(0o600)
+    opening.open(directory)
     yield directory
     database.close()
 

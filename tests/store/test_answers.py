@@ -9,6 +9,7 @@ import pytest
 from ananta.errors import Conflict, InvalidInput
 from ananta.store import answers, database
 from ananta.store.answers import Stored
+from tests.store import opening
 
 DAY_S = 24 * 3600
 ME = "admin"
@@ -18,11 +19,18 @@ import os, sys, threading, time
 from pathlib import Path
 from ananta.errors import Conflict
 from ananta.store import answers, database
+from tests.store import opening
 data = Path(sys.argv[1])
-database.open(data / "ananta.db")
+opening.open(data)
 def say(text):
     os.write(1, (text + "\\n").encode())
 """
+
+
+@pytest.fixture
+def data(both):
+    """Everything here is tried on SQLite and on Postgres."""
+    return both
 
 
 def python(data, code):
@@ -38,7 +46,7 @@ def conflict(key, fingerprint="f", now=10.0, *, caller=ME, **options):
 
 def reopened(data):
     database.close()
-    database.open(data / "ananta.db")
+    opening.open(data)
 
 
 def test_the_same_request_gets_the_same_answer_also_after_a_restart(data):

@@ -13,6 +13,7 @@ from ananta.domain.prompts import Earlier
 from ananta.domain.proposals import EDITED, EXPIRED, OPEN, REFUSED, RUN, StoredProposal, digest
 from ananta.errors import Conflict, NotFound
 from ananta.store import database, proposals
+from tests.store import opening
 
 DAY_S = 24 * 3600
 
@@ -21,10 +22,25 @@ import os, sys, threading, time
 from pathlib import Path
 from ananta.errors import Conflict
 from ananta.store import database, proposals
-database.open(Path(sys.argv[1]) / "ananta.db")
+from tests.store import opening
+opening.open(Path(sys.argv[1]))
 def say(text):
     os.write(1, (text + "\\n").encode())
 """
+
+
+@pytest.fixture
+def data(both):
+    """Everything here is tried on SQLite and on Postgres."""
+    return both
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    """A data directory on SQLite only."""
+    opening.open(tmp_path / "data")
+    yield tmp_path / "data"
+    database.close()
 
 
 def proposal(number, **fields):
@@ -78,16 +94,16 @@ def test_a_proposal_comes_back_as_it_was_shown(data):
                      session="T \udcff", target="nö", task_id=None, model=None, prompt="ü\n", raw="x" * 100_000, reasons=())
     proposals.add(shown)
     database.close()
-    database.open(data / "ananta.db")
+    opening.open(data)
     found = proposals.find("p-1")
     assert found == shown and found.command.encode("utf-8", "surrogatepass") == shown.command.encode("utf-8", "surrogatepass")
     assert digest(found.command, found.cwd, found.session, found.target) != digest(found.command, "/work", "T", "here")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
-def test_only_the_owner_can_read_what_is_stored(data):
+def test_only_the_owner_can_read_what_is_stored(sqlite):
     added(1, command="curl -H 'Authorization: Bearer a-secret-of-mine'")
-    holding = [each for each in data.iterdir() if b"a-secret-of-mine" in each.read_bytes()]
+    holding = [each for each in sqlite.iterdir() if b"a-secret-of-mine" in each.read_bytes()]
     assert holding and all(each.stat().st_mode & 0o077 == 0 for each in holding)
 
 
@@ -275,7 +291,7 @@ def test_a_process_that_is_killed_after_it_claimed_does_not_open_it_again(data):
     process.kill()
     process.communicate()
     database.close()
-    database.open(data / "ananta.db")
+    opening.open(data)
     assert conflict(proposals.claim, "p-1", "run-2", "admin", 11).extras == {"run_id": "run-1"}
     assert [each.id for each in proposals.waiting(10, 11)] == ["p-2"]
 
@@ -300,14 +316,14 @@ for number in range(0, 2000, 2):
     assert 2000 - len(said) - 1 <= len(proposals.waiting(3000, 11)) <= 2000 - len(said)
 
 
-def test_the_lists_are_read_by_index(data):
+def test_the_lists_are_read_by_index(sqlite):
     for question in ("SELECT * FROM proposals WHERE state = 'open' AND expires_at > 1 ORDER BY created_at, id LIMIT 5",
-                     "SELECT * FROM proposals WHERE task_id IS 'T' AND state = 'refused' ORDER BY created_at DESC LIMIT 5"):
+                     "SELECT * FROM proposals WHERE task_id = 'T' AND state = 'refused' ORDER BY created_at DESC LIMIT 5"):
         plan = " ".join(row[3] for row in database.rows("EXPLAIN QUERY PLAN " + question))
         assert "USING INDEX proposals_" in plan and "SCAN" not in plan
 
 
-def test_other_writes_are_as_quick_as_before(data):
+def test_other_writes_are_as_quick_as_before(sqlite):
     added(1)
     proposals.claim("p-1", "run", "admin", 10)
     assert database.rows("PRAGMA synchronous") == [(1,)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from bottle import Bottle, request
 from msgspec import UNSET, Meta, UnsetType
 
-from ananta.agent.steps import Decider, Execution, Order, Proposed, Steps
+from ananta.agent.steps import Decider, Executed, Execution, Order, Proposed, Steps
 from ananta.domain.prompts import Earlier
 from ananta.domain.proposals import EXPIRED, OPEN, StoredProposal
 from ananta.domain.steps import Proposal, ToolCall
@@ -42,6 +42,7 @@ class ProposeRequest:
     providers: Annotated[list[str], Meta(max_length=8)] | None = None
     task_id: TaskId | None = None
     history: Annotated[list[HistoryItem], Meta(max_length=50)] | None = None
+    store: Annotated[bool, Meta(description="keep the proposal, so that it can be decided about by its id")] = True
 
 
 @dataclass
@@ -148,6 +149,7 @@ class ExecuteAnswer:
     status: str
     id: str
     duration: float
+    agent: str
 
 
 @dataclass
@@ -186,8 +188,11 @@ class LogRecord:
 class StepRoutes:
     """Propose a command, execute one, read what ran."""
 
-    def __init__(self, steps: Steps, journal: Journal, access: Access, *, known: Callable[[str], str]):
+    def __init__(self, steps: Steps, journal: Journal, access: Access, *, known: Callable[[str], str],
+                 propose: Callable[..., Proposed] | None = None, run: Callable[..., Executed] | None = None):
+        """propose, run: who does it; on a hub the tasks have a word in it."""
         self.steps, self.journal, self.access = steps, journal, access
+        self.propose_order, self.run = propose or steps.propose, run or steps.execute
         self.anonymous_proposals = RateLimit(10, 60)
         self.known = known
 
@@ -209,20 +214,15 @@ class StepRoutes:
         caller = server.caller()
         if caller.kind == "anonymous":
             self.anonymous_proposals.count(self.access.address(request.environ))
-        history = tuple(Earlier(each.prompt, each.reason, each.command, each.output, each.exit_code, each.refused)
-                        for each in body.history or ())
-        order = Order(body.prompt, body.provider, body.model, tuple(body.providers or ()), body.task_id, history)
-        return proposal_answer(self.steps.propose(order, store=caller.kind != "anonymous"))
+        order = order_of(body)
+        return proposal_answer(self.propose_order(order, store=body.store and caller.kind != "anonymous"))
 
     def execute(self, body: ExecuteRequest) -> ExecuteAnswer:
         """Runs tool calls, then the command; a failing command is an answer with its exit code, not an error."""
         caller = server.caller()
-        wanted = Execution(body.command, tool_calls(body.tool_calls or []), body.timeout, body.task_id, body.retries,
-                           body.retry_delay, body.reason, body.proposal_id)
-        done = self.steps.execute(wanted, Decider(caller.name, caller.admin, person=not body.autonomous), begun=server.begun())
-        hide = self.known
-        return ExecuteAnswer(hide(done.output), hide(done.stdout), hide(done.stderr), done.exit_code, done.task_id,
-                             "completed" if done.exit_code == 0 else "failed", done.id, round(done.duration_s, 6))
+        done = self.run(execution_of(body), Decider(caller.name, caller.admin, person=not body.autonomous),
+                        begun=server.begun())
+        return executed_answer(done, self.known)
 
     def waiting(self, query: WaitingQuery) -> list[StoredAnswer]:
         """Proposals that wait for a decision, oldest first."""
@@ -250,6 +250,17 @@ class StepRoutes:
         return Raw(b"[" + b",".join(self.journal.last(query.limit, query.task_id)) + b"]")
 
 
+def order_of(body: ProposeRequest) -> Order:
+    history = tuple(Earlier(each.prompt, each.reason, each.command, each.output, each.exit_code, each.refused)
+                    for each in body.history or ())
+    return Order(body.prompt, body.provider, body.model, tuple(body.providers or ()), body.task_id, history)
+
+
+def execution_of(body: ExecuteRequest) -> Execution:
+    return Execution(body.command, tool_calls(body.tool_calls or []), body.timeout, body.task_id, body.retries,
+                     body.retry_delay, body.reason, body.proposal_id)
+
+
 def tool_calls(items: list[dict]) -> tuple[ToolCall, ...]:
     """Returns the calls. Raises InvalidInput for an item without a name."""
     calls = []
@@ -264,6 +275,11 @@ def tool_calls(items: list[dict]) -> tuple[ToolCall, ...]:
                                code="invalid_tool_calls", details=f"tool_calls[{number}]")
         calls.append(ToolCall(name, args))
     return tuple(calls)
+
+
+def executed_answer(done: Executed, hide: Callable[[str], str]) -> ExecuteAnswer:
+    return ExecuteAnswer(hide(done.output), hide(done.stdout), hide(done.stderr), done.exit_code, done.task_id,
+                         "completed" if done.exit_code == 0 else "failed", done.id, round(done.duration_s, 6), done.agent)
 
 
 def proposal_answer(proposed: Proposed) -> ProposeAnswer:

@@ -1,0 +1,414 @@
+"""The two verbs at a worker: one honest HTTP call each.
+
+The token goes to the worker's address only: no redirects, no proxies, no .netrc. An answer is bounded in size and in
+time, however slowly it comes. An execution carries an Idempotency-Key, so that an answer that was lost is asked for
+again instead of running twice; what then still is not known is unknown, and neither done nor failed.
+"""
+import http.client
+import io
+import logging
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ananta import __version__
+from ananta.agent.lanes import Lane
+from ananta.errors import ApprovalRequired, CommandDenied, Conflict, ForwardingFailed, InvalidInput, NotAllowed
+from ananta.hub import addresses
+from ananta.hub.addresses import Refused
+
+log = logging.getLogger(__name__)
+ANSWER_BYTES, CHUNK_BYTES = 32 << 20, 256 << 10
+CONNECT_S, IDLE_S, KEPT = 5.0, 30.0, 16
+PER_WORKER, IN_ALL, WORKERS = 64, 192, 2000
+PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0)  # between the times a lost answer is asked for again
+ASK_AGAIN_S = 10.0  # how long that may take beyond the time limit
+# With these codes a worker says that nothing has run.
+NOTHING_RAN = frozenset({"busy", "shutdown_in_progress", "service_unavailable", "store_failed", "journal_failed",
+                         "containment_unavailable", "unauthorized", "forbidden", "host_not_allowed", "not_found",
+                         "method_not_allowed", "payload_too_large", "rate_limited", "shell_failed"})
+Tokens = Sequence[str | None]
+
+
+class OutcomeUnknown(ForwardingFailed):
+    """The worker may have run it, completely, in part or not at all, and does not say so."""
+
+
+class _NotSent(Exception):
+    """The request never reached anybody; says why."""
+
+
+class _Lost(Exception):
+    """The request may have arrived, and there is no whole answer; says why. fresh: on a connection of its own, so it
+    was not one that the other side had just closed."""
+
+    def __init__(self, why: str, *, fresh: bool = True):
+        super().__init__(why)
+        self.fresh = fresh
+
+
+class Workers:
+    """Calls workers; thread-safe. `close` ends the calls under way. own_urls: addresses that are this hub itself."""
+
+    def __init__(self, *, own_urls: Callable[[], frozenset[str]], per_worker: int = PER_WORKER, in_all: int = IN_ALL):
+        self.own_urls, self._per_worker = own_urls, per_worker
+        self.lane = Lane("calls of agents", in_all, retry_after_s=5)
+        self._lanes: dict[str, Lane] = {}
+        self._idle: dict[tuple[str, str], list[tuple[float, _Connection]]] = {}
+        self._active: set[_Connection] = set()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    def is_self(self, url: str) -> bool:
+        """Whether the address is this hub's own."""
+        return url.rstrip("/").lower() in self.own_urls()
+
+    def propose(self, url: str, tokens: Tokens, body: dict, *, timeout_s: float) -> dict:
+        """Returns the worker's proposal. Raises ForwardingFailed, Busy and what the worker refuses as wrong input."""
+        with self._places(url):
+            until = time.monotonic() + timeout_s
+            for attempt in (1, 2):
+                try:
+                    status, answer = self._call("POST", url, "/step/propose", tokens, body, until=until)
+                    break
+                except _NotSent as failure:
+                    raise ForwardingFailed(f"The agent at {url} cannot be reached: {failure}.", details=str(failure)) from failure
+                except _Lost as failure:
+                    # A connection that had been kept is given up by the other side at some moment.
+                    if attempt == 2 or failure.fresh:
+                        raise ForwardingFailed(f"The agent at {url} did not answer: {failure}.",
+                                               details=str(failure)) from failure
+        if not 200 <= status < 300:
+            self._pass_on(status, answer)
+            raise _failed(url, status, answer)
+        if answer is None:
+            raise ForwardingFailed(f"The agent at {url} did not answer with a JSON object.", details=f"{status} no JSON object")
+        return _unwrapped(answer)
+
+    def execute(self, url: str, tokens: Tokens, body: dict, *, idempotency_key: str, timeout_s: float) -> dict:
+        """Returns what the worker ran. Raises ForwardingFailed when nothing ran, OutcomeUnknown when that is not known,
+        Busy, and the worker's own refusal (CommandDenied, ApprovalRequired, Conflict, InvalidInput)."""
+        with self._places(url):
+            return self._execute(url, tokens, body, idempotency_key, time.monotonic() + timeout_s)
+
+    def get(self, url: str, path: str, token: str | None, *, timeout_s: float) -> tuple[int, dict]:
+        """Returns status and body, {} when that is no JSON object. Raises ForwardingFailed."""
+        try:
+            status, answer = self._call("GET", url, path, [token], None, until=time.monotonic() + timeout_s)
+        except (_NotSent, _Lost) as failure:
+            raise ForwardingFailed(f"The agent at {url} does not answer: {failure}.", details=str(failure)) from failure
+        return status, answer or {}
+
+    def close(self) -> None:
+        """Ends all calls: they fail, or are unknown, at once."""
+        self._closed.set()
+        with self._lock:
+            for each in self._active:
+                each.cut()
+            idle, self._idle = self._idle, {}
+        for kept in idle.values():
+            for _, connection in kept:
+                connection.close()
+
+    # ---
+
+    def _places(self, url: str) -> ExitStack:
+        with self._lock:
+            if url not in self._lanes:
+                if len(self._lanes) > WORKERS:
+                    self._lanes = {name: lane for name, lane in self._lanes.items() if lane.busy}
+                self._lanes[url] = Lane(f"calls of the agent at {url}", self._per_worker, retry_after_s=2)
+            lane = self._lanes[url]
+        with ExitStack() as stack:
+            # Of its own first: a slow worker's callers do not take places that others could use.
+            stack.enter_context(lane.take())
+            stack.enter_context(self.lane.take())
+            return stack.pop_all()
+
+    def _execute(self, url: str, tokens: Tokens, body: dict, key: str, until: float) -> dict:
+        arrived, tries, why = False, 0, ""
+        while True:
+            try:
+                status, answer = self._call("POST", url, "/step/execute", tokens, body, until=until, key=key)
+            except _NotSent as failure:
+                if not arrived:
+                    raise ForwardingFailed(f"The agent at {url} cannot be reached: {failure}. Nothing was run.",
+                                           details=str(failure)) from failure
+                why = str(failure)
+            except _Lost as failure:
+                arrived, why = True, str(failure)
+                if tries == 0:
+                    # An agent of another make would run it again: only ours keep the answer for the key.
+                    until = max(until, time.monotonic() + ASK_AGAIN_S)
+                    if not self._keeps_answers(url, tokens):
+                        raise self._unknown(url, why) from failure
+            else:
+                done = self._done(url, status, answer)
+                if done is not None:
+                    return done
+                arrived, why = True, "it still runs"
+                tries = 0
+            if tries >= len(PAUSES_S) or self._closed.is_set() or time.monotonic() >= until:
+                raise self._unknown(url, why)
+            self._closed.wait(PAUSES_S[tries])
+            tries += 1
+
+    def _done(self, url: str, status: int, answer: dict | None) -> dict | None:
+        """Returns what ran, None for a run of this key that has not ended yet; raises as `execute`."""
+        code = answer.get("code") if answer else None
+        if 200 <= status < 300:
+            if answer is None:
+                raise self._unknown(url, f"it answered {status} without a JSON object")
+            return _unwrapped(answer)
+        if code == "in_progress":
+            return None
+        if code == "outcome_unknown":
+            raise self._unknown(url, "it was stopped while it ran this")
+        if code == "ran_but_not_recorded" and answer is not None:
+            return answer
+        self._pass_on(status, answer)
+        if status < 500 or code in NOTHING_RAN:
+            raise _failed(url, status, answer)
+        raise self._unknown(url, _told(status, answer))
+
+    def _keeps_answers(self, url: str, tokens: Tokens) -> bool:
+        for pause_s in (0.0, *PAUSES_S[:3]):
+            if self._closed.wait(pause_s):
+                return False
+            with suppress(_NotSent, _Lost):
+                status, answer = self._call("GET", url, "/health?verbose=1", tokens, None, until=time.monotonic() + 3)
+                return status == 200 and bool(answer) and isinstance((answer or {}).get("version"), str) and "role" in (answer or {})
+        return False
+
+    @staticmethod
+    def _unknown(url: str, why: str) -> OutcomeUnknown:
+        return OutcomeUnknown(f"Whether the agent at {url} ran it is not known ({why}): it is not repeated. Look there.",
+                              details=f"unknown: {why}")
+
+    @staticmethod
+    def _pass_on(status: int, answer: dict | None) -> None:
+        """Raises what the worker has decided; it is no failure of the way there."""
+        code, message = (answer or {}).get("code"), (answer or {}).get("message")
+        if not isinstance(code, str) or not isinstance(message, str):
+            return
+        reasons = (answer or {}).get("reasons")
+        extras: dict[str, Any] = {"reasons": [str(each) for each in reasons]} if isinstance(reasons, list) else {}
+        if status == 403 and code == "command_denied":
+            raise CommandDenied(message, **extras)
+        if status == 403 and code == "forbidden":
+            raise NotAllowed(message)
+        if status == 409 and code == "approval_required":
+            raise ApprovalRequired(message, **extras)
+        if status == 409:
+            raise Conflict(message, code=code)
+        if status in (400, 422):
+            raise InvalidInput(message, code=code)
+
+    def _call(self, method: str, url: str, path: str, tokens: Tokens, body: dict | None, *, until: float,
+              key: str | None = None) -> tuple[int, dict | None]:
+        """Returns status and JSON object of the first token that is not refused. Raises _NotSent and _Lost."""
+        content = None if body is None else msgspec.json.encode(body)
+        status, answer = 0, None
+        for token in tokens or (None,):
+            status, answer = self._once(method, url, path, token, content, until, key)
+            if status != 401:
+                break
+        return status, answer
+
+    def _once(self, method: str, url: str, path: str, token: str | None, content: bytes | None, until: float,
+              key: str | None) -> tuple[int, dict | None]:
+        try:
+            headers = _headers(token, key, content)
+        except ValueError as failure:
+            raise _NotSent(str(failure)) from failure
+        connection, fresh = self._connection(url, until)
+        keep = False
+        try:
+            status, raw, keep = connection.ask(method, path, headers, content, until)
+        except _TooLarge as failure:
+            raise _Lost(str(failure)) from failure
+        except TimeoutError as failure:
+            raise _Lost("no answer in time") from failure
+        except (OSError, http.client.HTTPException, ValueError) as failure:
+            raise _Lost(_reason(failure), fresh=fresh) from failure
+        finally:
+            self._give_back(url, connection, keep)
+        return status, _object(raw)
+
+    def _connection(self, url: str, until: float) -> tuple["_Connection", bool]:
+        if self._closed.is_set():
+            raise _NotSent("this hub is stopping")
+        parts = urlsplit(url)
+        place = parts.scheme, parts.netloc
+        with self._lock:
+            kept = self._idle.get(place, [])
+            while kept:
+                since, connection = kept.pop()
+                if time.monotonic() - since < IDLE_S and not connection.is_stale():
+                    self._active.add(connection)
+                    return connection, False
+                connection.close()
+        try:
+            connection = _Connection(url, min(until, time.monotonic() + CONNECT_S))
+        except (OSError, Refused, ValueError) as failure:
+            raise _NotSent(str(failure).rstrip(".") if isinstance(failure, Refused) else _reason(failure)) from failure
+        with self._lock:
+            self._active.add(connection)
+        return connection, True
+
+    def _give_back(self, url: str, connection: "_Connection", keep: bool) -> None:
+        parts = urlsplit(url)
+        with self._lock:
+            self._active.discard(connection)
+            kept = self._idle.setdefault((parts.scheme, parts.netloc), [])
+            if keep and len(kept) < KEPT and not self._closed.is_set():
+                kept.append((time.monotonic(), connection))
+                return
+        connection.close()
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Clocked(io.RawIOBase):
+    """Reads from a socket until a moment, however slowly it comes."""
+
+    def __init__(self, plain: socket.socket, until: float):
+        self.plain, self.until = plain, until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        self.plain.settimeout(addresses.left(self.until))
+        return self.plain.recv_into(buffer)
+
+
+class _Connection:
+    """A kept connection to one worker. Raises OSError and Refused when it cannot be made."""
+
+    def __init__(self, url: str, until: float):
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        host = parts.hostname or ""
+        self._prefix, self._host = parts.path.rstrip("/"), parts.netloc
+        plain = addresses.connected(addresses.resolved(host, parts.port or (443 if secure else 80)), until)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = addresses.secured(plain, host, until) if secure else plain
+        except BaseException:
+            plain.close()
+            raise
+        self._until = until
+
+    def makefile(self, *_: object) -> io.BufferedReader:
+        """What http.client reads an answer from, and closes after it."""
+        return io.BufferedReader(_Clocked(self._socket, self._until), 1 << 16)  # type: ignore[return-value]
+
+    def ask(self, method: str, path: str, headers: list[str], body: bytes | None, until: float) -> tuple[int, bytes, bool]:
+        """Returns status, body and whether the connection can be used again."""
+        head = "\r\n".join([f"{method} {self._prefix}{path} HTTP/1.1", f"Host: {self._host}", *headers, "", ""])
+        self._socket.settimeout(addresses.left(until))
+        self._socket.sendall(head.encode("ascii") + (body or b""))
+        self._until = until
+        answer = http.client.HTTPResponse(self, method=method)  # type: ignore[arg-type]
+        answer.begin()
+        if (answer.length or 0) > ANSWER_BYTES:
+            raise _TooLarge(f"its answer has more than {ANSWER_BYTES >> 20} MiB")
+        content = bytearray()
+        while piece := answer.read1(CHUNK_BYTES):
+            content += piece
+            if len(content) > ANSWER_BYTES:
+                raise _TooLarge(f"its answer has more than {ANSWER_BYTES >> 20} MiB")
+        if answer.length:
+            raise http.client.IncompleteRead(bytes(content), answer.length)
+        return answer.status, bytes(content), not answer.will_close
+
+    def is_stale(self) -> bool:
+        """Whether the other side has closed it, or said something nobody asked for."""
+        return bool(_readable([self._socket]))
+
+    def cut(self) -> None:
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _readable(sockets: list[socket.socket]) -> list:
+    if sys.platform != "win32":
+        poller = select.poll()  # select itself fails above descriptor 1024
+        for each in sockets:
+            poller.register(each, select.POLLIN)
+        return poller.poll(0)
+    return select.select(sockets, [], [], 0)[0]
+
+
+def _headers(token: str | None, key: str | None, content: bytes | None) -> list[str]:
+    headers = [f"User-Agent: ananta/{__version__}", "Accept: application/json", "Accept-Encoding: identity"]
+    if content is not None:
+        headers += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
+    if key is not None:
+        headers.append(f"Idempotency-Key: {key}")
+    if token is not None:
+        if not token.isascii() or not token.isprintable():
+            raise ValueError("its token cannot stand in a header")
+        headers.append(f"Authorization: Bearer {token}")
+    return headers
+
+
+def _object(raw: bytes) -> dict | None:
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _unwrapped(answer: dict) -> dict:
+    """The body itself; agents of another make wrap it as {status, data}."""
+    inner = answer.get("data")
+    return inner if isinstance(inner, dict) and ("status" in answer or "code" in answer) else answer
+
+
+def _told(status: int, answer: dict | None) -> str:
+    code = (answer or {}).get("code") or (answer or {}).get("error")
+    return f"{status} {code}"[:100] if isinstance(code, str) and code.isprintable() else str(status)
+
+
+def _failed(url: str, status: int, answer: dict | None) -> ForwardingFailed:
+    told = _told(status, answer)
+    if 300 <= status < 400:
+        return ForwardingFailed(f"The agent at {url} answers with a redirect, which is not followed: assign the task to its "
+                                "real address.", details=told)
+    cure = {401: " Its token is another one: assign the task anew with the right one, or let the agent register.",
+            404: " Is this the address of an agent?"}.get(status, "")
+    return ForwardingFailed(f"The agent at {url} answered {told}. Nothing was run.{cure}", details=told)
+
+
+def _reason(failure: BaseException) -> str:
+    if isinstance(failure, (ConnectionRefusedError,)):
+        return "nothing listens there"
+    if isinstance(failure, socket.gaierror):
+        return "its name cannot be resolved"
+    if isinstance(failure, TimeoutError):
+        return "it does not answer"
+    if isinstance(failure, (http.client.IncompleteRead,)):
+        return "its answer was cut off"
+    if isinstance(failure, (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
+        return "the connection was closed without an answer"
+    if isinstance(failure, http.client.HTTPException):
+        return "its answer is not HTTP"
+    return (failure.strerror or type(failure).__name__).lower() if isinstance(failure, OSError) else str(failure)
+
+

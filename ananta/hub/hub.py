@@ -1,0 +1,47 @@
+"""What a hub has beyond a worker: tasks that others may carry out, the agents, and what is sealed for them."""
+import logging
+from collections.abc import Callable
+
+from ananta.agent.decisions import Decisions
+from ananta.agent.events import Events
+from ananta.agent.steps import Steps
+from ananta.domain.tasks import Task
+from ananta.hub.callbacks import Callbacks, TaskNews
+from ananta.hub.forwarding import Workers
+from ananta.hub.task_steps import Target, TaskSteps
+from ananta.store.vault import Vault
+
+log = logging.getLogger(__name__)
+
+
+class Hub:
+    """Composition of the hub's parts. own_urls: addresses that are this process itself."""
+
+    def __init__(self, *, steps: Steps, decisions: Decisions, events: Events, vault: Vault,
+                 own_urls: Callable[[], frozenset[str]]):
+        self.vault = vault
+        self.callbacks = Callbacks(vault.open)
+        self.news = TaskNews(events, self.callbacks)
+        self.workers = Workers(own_urls=own_urls)
+        self.steps = TaskSteps(steps=steps, decisions=decisions, workers=self.workers, target_of=self.target_of,
+                               changed=self.news.tell)
+
+    def target_of(self, task: Task) -> Target | None:
+        """Returns the agent that has the task, None when that is this hub itself."""
+        url = task.assigned_agent_url
+        if url is None or self.workers.is_self(url):
+            return None
+        assigned = None if task.assigned_agent_token is None else self.vault.open(task.assigned_agent_token)
+        return Target(url, url, (assigned,))
+
+    def open(self) -> None:
+        """Takes up what the last stop interrupted; the journal is open."""
+        self.steps.reconcile()
+
+    def interrupt(self) -> None:
+        """Ends the calls under way; the steps they were for are unknown."""
+        self.workers.close()
+
+    def close(self) -> None:
+        self.workers.close()
+        self.callbacks.close()
