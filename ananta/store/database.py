@@ -32,7 +32,7 @@ from ananta.store import migrations, tables  # noqa: E402  (they import Peewee, 
 if TYPE_CHECKING:
     from ananta.store.postgres import Postgres
 
-PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "busy_timeout": 5000, "foreign_keys": 1, "cache_size": -8000}
+PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "busy_timeout": 5000, "foreign_keys": 1, "cache_size": -2000}
 HEADER = b"SQLite format 3\0"
 
 _FAILURES = (peewee.DatabaseError, peewee.InterfaceError, sqlite3.Error)

@@ -57,13 +57,18 @@ def hub(execute: Execute) -> None:
             "callback_token BLOB, created_at REAL NOT NULL, updated_at REAL NOT NULL, steps BIGINT NOT NULL, "
             "recent TEXT NOT NULL, document TEXT NOT NULL")
     execute(f"CREATE TABLE tasks ({task})")
-    for columns in ("updated_at, id", "created_at", "board, updated_at, id", "team_id, updated_at, id",
-                    "assigned_agent_url, updated_at, id", "run_state, updated_at, id", "board, status, run_state",
-                    "parent_task_id", "template_id"):
-        execute(f"CREATE INDEX tasks_{columns.replace(', ', '_')} ON tasks ({columns})")
+    # Every change moves its task in all of them that it is in: few, and only for tasks that can be asked for by it.
+    for name, columns, where in (
+            ("updated_at", "updated_at, id", ""), ("board", "board, updated_at, id, status, run_state", ""),
+            ("created_at", "created_at", ""), ("failed", "updated_at, id", "run_state = 'failed'"),
+            ("team_id", "team_id, updated_at, id", "team_id IS NOT NULL"),
+            ("assigned_agent_url", "assigned_agent_url, updated_at, id", "assigned_agent_url IS NOT NULL"),
+            ("parent_task_id", "parent_task_id", "parent_task_id IS NOT NULL"),
+            ("template_id", "template_id", "template_id IS NOT NULL")):
+        execute(f"CREATE INDEX tasks_{name} ON tasks ({columns}) {f'WHERE {where}' if where else ''}")
     execute(f"CREATE TABLE archived_tasks ({task}, archived_at REAL NOT NULL)")
     execute("CREATE INDEX archived_tasks_archived_at ON archived_tasks (archived_at)")
-    execute("CREATE INDEX archived_tasks_template_id ON archived_tasks (template_id)")
+    execute("CREATE INDEX archived_tasks_template_id ON archived_tasks (template_id) WHERE template_id IS NOT NULL")
     execute("CREATE TABLE task_history (id INTEGER PRIMARY KEY AUTOINCREMENT, task_id TEXT NOT NULL, run_id TEXT NOT NULL, "
             "document TEXT NOT NULL)")
     execute("CREATE UNIQUE INDEX task_history_run_id ON task_history (run_id)")

@@ -7,14 +7,14 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar
 
 import peewee
 import psycopg
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.types.json import Json, Jsonb
 
 from ananta.errors import CannotStart, StoreFailed
@@ -25,6 +25,8 @@ from ananta.store.database import IntegrityFailed, failed
 peewee.psycopg, peewee.TransactionStatus = psycopg, TransactionStatus  # type: ignore[attr-defined]
 peewee.Json_pg3, peewee.Jsonb_pg3 = Json, Jsonb  # type: ignore[attr-defined]
 
+T = TypeVar("T")
+R = TypeVar("R")
 CONNECTIONS, WAIT_S, CONNECT_S = 20, 10, 5
 _FAILURES = (peewee.DatabaseError, peewee.InterfaceError, psycopg.Error, MaxConnectionsExceeded)
 _LOST = (peewee.OperationalError, peewee.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
@@ -105,7 +107,7 @@ class Postgres(PooledPostgresqlDatabase):
             return
         begin = "BEGIN" if isolation is None else f"BEGIN TRANSACTION ISOLATION LEVEL {isolation}"
         try:
-            self._first(begin)
+            self._first(begin.encode(), self._command)
             self._depth.transactions = 1
             self.push_transaction(self.transaction())
             try:
@@ -129,7 +131,7 @@ class Postgres(PooledPostgresqlDatabase):
         if statement == "ROLLBACK" and connection.closed:
             return
         try:
-            connection.execute(statement)
+            self._command(statement.encode())
         except psycopg.Error as cause:
             self._drop()
             if statement == "COMMIT":
@@ -139,10 +141,10 @@ class Postgres(PooledPostgresqlDatabase):
     def _in_transaction(self) -> bool:
         return getattr(self._depth, "transactions", 0) > 0
 
-    def _first(self, sql: str, values: Sequence[object] = ()) -> psycopg.Cursor:
+    def _first(self, statement: T, run: Callable[..., R], *values: object) -> R:
         """The first statement on a connection: if the server has given that up meanwhile, on a fresh one again."""
         try:
-            return self.execute_sql(sql, values)
+            return run(statement, *values)
         except _LOST:
             if not self.is_closed() and not self.connection().closed and (
                     self.connection().info.transaction_status != TransactionStatus.UNKNOWN):
@@ -150,7 +152,20 @@ class Postgres(PooledPostgresqlDatabase):
             self._drop()
             # The others were given up at the same moment.
             self.close_idle()
-            return self.execute_sql(sql, values)
+            return run(statement, *values)
+
+    def _command(self, statement: bytes) -> None:
+        """Sends what has neither values nor rows; a fifth of the cost of a statement with a cursor."""
+        result = self.connection().pgconn.exec_(statement)
+        if result.status != ExecStatus.COMMAND_OK:
+            raise psycopg.OperationalError(result.get_error_message().strip())
+
+    def _ask(self, sql: str, values: Sequence[object]) -> psycopg.Cursor:
+        """Sends a statement past Peewee, at half the cost."""
+        try:
+            return self.connection().execute(translated(sql), tuple(map(_plain, values)))
+        except psycopg.IntegrityError as cause:
+            raise peewee.IntegrityError(*cause.args) from cause
 
     def _drop(self) -> None:
         if not self.is_closed():
@@ -160,9 +175,9 @@ class Postgres(PooledPostgresqlDatabase):
         """See database.rows."""
         inside = self._in_transaction()
         try:
-            run = self.execute_sql if inside else self._first
-            cursor = run(translated(sql), tuple(map(_plain, values)))
-            return cursor.fetchall() if cursor.description else []
+            cursor = self._ask(sql, values) if inside else self._first(sql, self._ask, values)
+            # Not its `description`: that makes an object for every column.
+            return cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
         except IntegrityFailed:
             raise
         except _FAILURES as cause:
@@ -173,7 +188,7 @@ class Postgres(PooledPostgresqlDatabase):
 
     def change(self, sql: str, *values: object) -> int:
         """See database.change."""
-        return self.execute_sql(translated(sql), tuple(map(_plain, values))).rowcount
+        return self._ask(sql, values).rowcount
 
     def change_many(self, sql: str, values: list[tuple]) -> None:
         """See database.change_many."""

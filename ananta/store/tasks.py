@@ -102,13 +102,6 @@ def begin(task_id: str, now: float) -> Task:
     return change(task_id, rules.executing, now)
 
 
-def take_back(task_id: str, run_state: str, now: float) -> Task:
-    """Puts the run_state back to what it was before `begin`, because nothing came of that; unless something else has
-    moved it meanwhile. Raises NotFound."""
-    return change(task_id, lambda task: replace(task, run_state=run_state) if task.run_state == rules.EXECUTING else task,
-                  now)
-
-
 def record(task_id: str, run_id: str, step: Step, now: float) -> Task:
     """Appends what has run to the task's history, texts cut to 64 KiB; the same run_id counts once. What must not be
     stored, the caller has masked. Raises NotFound."""
@@ -223,7 +216,8 @@ def _with_history(task_id: str, head: bytes, steps: list[tuple[int, str]]) -> It
 def _where(wanted: Wanted) -> tuple[str, list[object]]:
     conditions: list[tuple[str, object]] = []
     if wanted.status == rules.FAILED:
-        conditions += [("run_state = ?", rules.FAILED), ("board <> ?", rules.DONE)]
+        # As a word, not as a value: only so is it known that the index of failed tasks has them all.
+        conditions += [(f"run_state = '{rules.FAILED}' AND board <> ?", rules.DONE)]
     elif wanted.status is not None:
         conditions.append(("board = ?", rules.normalised(wanted.status)))
     conditions += [(condition, value) for condition, value in (
