@@ -127,6 +127,7 @@ class Agent:
         from ananta.store.vault import Vault
 
         self.vault = Vault(self.secret_key)
+        self.vault.check()
         self.callbacks = Callbacks(self.vault.open)
         self.news = TaskNews(self.events, self.callbacks)
 
