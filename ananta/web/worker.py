@@ -4,6 +4,7 @@ import time
 from types import MappingProxyType
 
 from ananta import __version__, extensions
+from ananta.agent.figures import Figures
 from ananta.agent.sgpt import Sgpt
 from ananta.domain.events import TOKEN_ROTATED
 from ananta.settings import Settings, is_loopback, secret_names
@@ -11,13 +12,14 @@ from ananta.store import database
 from ananta.store.secrets import new_token
 from ananta.store.shared_journal import TaskLog
 from ananta.web import server as web
-from ananta.web.access import Access, Tokens
+from ananta.web.access import Access, RateLimit, Tokens
 from ananta.web.gate import Gate
 from ananta.web.metrics import MetricsText
 from ananta.web.routes.configuration import ConfigurationRoutes
 from ananta.web.routes.pages import PageRoutes
 from ananta.web.routes.policy import PolicyRoutes
 from ananta.web.routes.sgpt import SgptRoutes
+from ananta.web.routes.stats import StatsRoutes
 from ananta.web.routes.steps import StepRoutes
 from ananta.web.routes.streams import EventRoutes, TaskLogRoutes
 from ananta.web.routes.system import Check, SystemRoutes
@@ -36,6 +38,7 @@ class WorkerServer:
         self.access = Access(self.tokens, anonymous_reads=settings.anonymous_reads, hosts=settings.allowed_hosts,
                              origins=settings.cors_origins, proxies=settings.trusted_proxies, bound=self.host)
         self.streams = Streams()
+        self.figures = self._figures()
         app = web.application(self._parts(), self.access)
         self._extend(app)
         gate = Gate(app, self.access, agent.steps.stopping.is_set)
@@ -57,20 +60,42 @@ class WorkerServer:
                 SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
                                 secret_names=secret_names()), self.access),
                 PolicyRoutes(agent.decide, agent.policy_files, agent.audit, cwd=lambda: agent.runner.directory("default")),
-                EventRoutes(self.streams, self.access), *self._hub_parts(), PageRoutes()]
+                EventRoutes(self.streams, self.access), StatsRoutes(self.settings.agent_name, self.figures.snapshot),
+                *self._hub_parts(), PageRoutes()]
+
+    def _figures(self) -> Figures:
+        if self.settings.role != "hub":
+            return Figures(self.agent.command_lane, usage)
+        from ananta.store import agents, tasks
+
+        return Figures(self.agent.command_lane, usage, agents=agents.counts, tasks=tasks.counts)
 
     def _hub_parts(self) -> list:
         agent = self.agent
         if self.settings.role != "hub":
             return []
         from ananta.store import tasks
+        from ananta.web.routes.agents import AgentRoutes
         from ananta.web.routes.tasks import TaskRoutes
         from ananta.web.routes.templates import TemplateRoutes
 
         task_logs = TaskLogRoutes(TaskLog(agent.journal), self.streams, self.access, exists=tasks.exists)
         agent.events.listen(task_logs.on_event)
-        return [task_logs, TaskRoutes(agent.news, agent.meter, agent.vault.seal),
+        return [task_logs, AgentRoutes(self._registry(), self.access, agent.audit, RateLimit(20, 60)), TaskRoutes(agent.news, agent.meter, agent.vault.seal),
                 TemplateRoutes(self.access, agent.audit, lambda: agent.configuration["template_variables_allowlist"])]
+
+    def _registry(self):
+        from ananta.hub.registry import Registry
+
+        agent = self.agent
+        agent.registry = Registry(
+            vault=agent.vault, events=agent.events, registration_token=self.settings.registration_token,
+            own_token=self._is_own, offline_after_s=lambda: agent.configuration["agent_offline_timeout"])
+        return agent.registry
+
+    def _is_own(self, credential: str) -> bool:
+        found = self.tokens.caller(credential, "header")
+        return found is not None and found.kind == "system"
 
     def _extend(self, app) -> None:
         shown = self.agent.configuration.shown
