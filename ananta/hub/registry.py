@@ -69,6 +69,13 @@ class Registry:
         sealed = [each for each in (agent.token, agent.previous_token) if each is not None]
         return [text for text in map(self._opened, sealed) if text is not None] or [None]
 
+    def worked(self, url: str, token: str | None) -> None:
+        """To be called when the agent has accepted a token: once that is the new one, the previous one is forgotten."""
+        agent = agents.get(url.rstrip("/"))
+        if agent is not None and agent.token is not None and agent.previous_token is not None and _same(
+                token, self._opened(agent.token)):
+            agents.worked(agent.url, agent.token)
+
     def name(self, url: str) -> str:
         """Returns the name of the agent there, its address if none is registered."""
         agent = agents.get(url.rstrip("/"))

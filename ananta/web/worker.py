@@ -2,13 +2,15 @@
 import logging
 import time
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ananta import __version__, extensions
+from ananta.agent.background import Repeated
 from ananta.agent.figures import Figures
 from ananta.agent.sgpt import Sgpt
 from ananta.domain.events import TOKEN_ROTATED
 from ananta.settings import Settings, is_loopback, secret_names
-from ananta.store import database
+from ananta.store import database, stats
 from ananta.store.secrets import new_token
 from ananta.store.shared_journal import TaskLog
 from ananta.web import server as web
@@ -25,6 +27,9 @@ from ananta.web.routes.streams import EventRoutes, TaskLogRoutes
 from ananta.web.routes.system import Check, SystemRoutes
 from ananta.web.streams import Streams
 
+if TYPE_CHECKING:
+    from ananta.hub.heartbeat import Heartbeat
+
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +44,7 @@ class WorkerServer:
                              origins=settings.cors_origins, proxies=settings.trusted_proxies, bound=self.host)
         self.streams = Streams()
         self.figures = self._figures()
+        self.heartbeat: Heartbeat | None = None
         app = web.application(self._parts(), self.access)
         self._extend(app)
         gate = Gate(app, self.access, agent.steps.stopping.is_set)
@@ -47,9 +53,32 @@ class WorkerServer:
         self.server = web.Server(gate, self.access, self.streams, host=self.host, port=settings.port, lane_places=places)
         shown = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host.strip("[]")
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.server.port}"
-        self.start, self.stop = self.server.start, self.server.stop
+        self.jobs = self._jobs()
         if not is_loopback(self.host) and settings.anonymous_reads == "all":
             log.warning("ANONYMOUS_READS=all: everybody who reaches this agent can read what its commands printed")
+
+    def start(self) -> None:
+        self.server.start()
+        for job in self.jobs:
+            job.start()
+
+    def stop(self) -> None:
+        if self.heartbeat is not None:
+            self.heartbeat.close()
+        for job in self.jobs:
+            job.close()
+        self.server.stop()
+
+    def _jobs(self) -> list[Repeated]:
+        if self.settings.role != "hub":
+            return [Repeated("figures", self._keep_figures, every_s=60, first_s=60)]
+        from ananta.hub.heartbeat import EVERY_S, FIRST_S, Heartbeat
+
+        self.heartbeat = Heartbeat(self.agent.registry, snapshot=self.figures.snapshot, keep=self.settings.stats_history_size)
+        return [Repeated("heartbeat", self.heartbeat.round, every_s=EVERY_S, first_s=FIRST_S)]
+
+    def _keep_figures(self) -> None:
+        stats.add(self.figures.snapshot(), keep=self.settings.stats_history_size)
 
     def _parts(self) -> list:
         agent = self.agent
