@@ -132,7 +132,10 @@ class Agent:
         from ananta.hub.hub import Hub
         from ananta.store.vault import Vault
 
-        self.hub = Hub(steps=self.steps, decisions=self.decisions, events=self.events, vault=Vault(self.secret_key),
+        vault = Vault(self.secret_key)
+        vault.check()
+        self.hub = Hub(steps=self.steps, decisions=self.decisions, events=self.events, vault=vault,
+                       registration_token=self.settings.registration_token, configuration=self.configuration,
                        own_urls=lambda: self.own_urls)
         self.hub.open()
 

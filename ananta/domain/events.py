@@ -2,6 +2,8 @@
 from dataclasses import dataclass
 
 TOKEN_ROTATED, CONFIG_UPDATED = "token_rotated", "config_updated"
+# {"name", "url", "status"} of an agent of this hub.
+AGENT_REGISTERED, AGENT_STATUS = "agent_registered", "agent_status"
 # There is a new record of a task: {"task_id", "run_id", "record"}, the last as the bytes that are served. It is not for
 # /events: what commands print goes to those who look at that task.
 TASK_RECORD = "task_record"

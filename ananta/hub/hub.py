@@ -2,12 +2,14 @@
 import logging
 from collections.abc import Callable
 
+from ananta.agent.configuration import LiveConfiguration
 from ananta.agent.decisions import Decisions
 from ananta.agent.events import Events
 from ananta.agent.steps import Steps
 from ananta.domain.tasks import Task
 from ananta.hub.callbacks import Callbacks, TaskNews
 from ananta.hub.forwarding import Workers
+from ananta.hub.registry import Registry
 from ananta.hub.task_steps import Target, TaskSteps
 from ananta.store.vault import Vault
 
@@ -17,12 +19,15 @@ log = logging.getLogger(__name__)
 class Hub:
     """Composition of the hub's parts. own_urls: addresses that are this process itself."""
 
-    def __init__(self, *, steps: Steps, decisions: Decisions, events: Events, vault: Vault,
-                 own_urls: Callable[[], frozenset[str]]):
+    def __init__(self, *, steps: Steps, decisions: Decisions, events: Events, vault: Vault, registration_token: str | None,
+                 configuration: LiveConfiguration, own_urls: Callable[[], frozenset[str]]):
         self.vault = vault
         self.callbacks = Callbacks(vault.open)
         self.news = TaskNews(events, self.callbacks)
         self.workers = Workers(own_urls=own_urls)
+        self.registry = Registry(
+            vault=vault, events=events, registration_token=registration_token, own_token=lambda credential: False,
+            is_self=self.workers.is_self, offline_after_s=lambda: configuration["agent_offline_timeout"])
         self.steps = TaskSteps(steps=steps, decisions=decisions, workers=self.workers, target_of=self.target_of,
                                changed=self.news.tell)
 
@@ -32,7 +37,10 @@ class Hub:
         if url is None or self.workers.is_self(url):
             return None
         assigned = None if task.assigned_agent_token is None else self.vault.open(task.assigned_agent_token)
-        return Target(url, url, (assigned,))
+        registered = self.registry.credentials(url)
+        # What the task was given first; then what the agent has told of itself, or had told before it changed its token.
+        tokens = dict.fromkeys([*([assigned] if assigned is not None else []), *registered])
+        return Target(url, self.registry.name(url), tuple(tokens) or (None,))
 
     def open(self) -> None:
         """Takes up what the last stop interrupted; the journal is open."""

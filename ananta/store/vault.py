@@ -1,12 +1,27 @@
 """Secrets of others that are stored: sealed with a key made from the secret key."""
 import hashlib
 
+from ananta.errors import CannotStart
+from ananta.store import facts
+
+FACT = "vault_key"
+
 
 class Vault:
     """Seals texts and opens them again. Imports PyNaCl when it is first used."""
 
     def __init__(self, secret_key: str):
         self._key = hashlib.blake2b(secret_key.encode(), digest_size=32, person=b"ananta-vault").digest()
+
+    def check(self) -> None:
+        """Raises CannotStart if the database was sealed with another key: nothing in it could be opened, and what this
+        one seals could not be opened by others."""
+        fingerprint = hashlib.blake2b(self._key, digest_size=16, person=b"ananta-facts").hexdigest()
+        if facts.agreed(FACT, fingerprint) != fingerprint:
+            raise CannotStart(
+                "SECRET_KEY is not the one that this database was sealed with, so the tokens in it cannot be opened: put "
+                "the old key back (SECRET_KEY, or the file secret_key with the secrets). Several hubs on one database need "
+                "the same SECRET_KEY.")
 
     def seal(self, text: str) -> bytes:
         from nacl.secret import SecretBox

@@ -2,26 +2,33 @@
 import logging
 import time
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ananta import __version__, extensions
+from ananta.agent.background import Repeated
+from ananta.agent.figures import Figures
 from ananta.agent.sgpt import Sgpt
 from ananta.domain.events import TOKEN_ROTATED
 from ananta.settings import Settings, is_loopback, secret_names
-from ananta.store import database
+from ananta.store import database, stats
 from ananta.store.secrets import new_token
 from ananta.store.shared_journal import TaskLog
 from ananta.web import server as web
-from ananta.web.access import Access, Tokens
+from ananta.web.access import Access, RateLimit, Tokens
 from ananta.web.gate import Gate
 from ananta.web.metrics import MetricsText
 from ananta.web.routes.configuration import ConfigurationRoutes
 from ananta.web.routes.pages import PageRoutes
 from ananta.web.routes.policy import PolicyRoutes
 from ananta.web.routes.sgpt import SgptRoutes
+from ananta.web.routes.stats import StatsRoutes
 from ananta.web.routes.steps import StepRoutes
 from ananta.web.routes.streams import EventRoutes, TaskLogRoutes
 from ananta.web.routes.system import Check, SystemRoutes
 from ananta.web.streams import Streams
+
+if TYPE_CHECKING:
+    from ananta.hub.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +43,8 @@ class WorkerServer:
         self.access = Access(self.tokens, anonymous_reads=settings.anonymous_reads, hosts=settings.allowed_hosts,
                              origins=settings.cors_origins, proxies=settings.trusted_proxies, bound=self.host)
         self.streams = Streams()
+        self.figures = self._figures()
+        self.heartbeat: Heartbeat | None = None
         app = web.application(self._parts(), self.access)
         self._extend(app)
         gate = Gate(app, self.access, agent.steps.stopping.is_set)
@@ -45,9 +54,32 @@ class WorkerServer:
         self.server = web.Server(gate, self.access, self.streams, host=self.host, port=settings.port, lane_places=places)
         shown = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host.strip("[]")
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.server.port}"
-        self.start, self.stop = self.server.start, self.server.stop
+        self.jobs = self._jobs()
         if not is_loopback(self.host) and settings.anonymous_reads == "all":
             log.warning("ANONYMOUS_READS=all: everybody who reaches this agent can read what its commands printed")
+
+    def start(self) -> None:
+        self.server.start()
+        for job in self.jobs:
+            job.start()
+
+    def stop(self) -> None:
+        if self.heartbeat is not None:
+            self.heartbeat.close()
+        for job in self.jobs:
+            job.close()
+        self.server.stop()
+
+    def _jobs(self) -> list[Repeated]:
+        if self.settings.role != "hub":
+            return [Repeated("figures", self._keep_figures, every_s=60, first_s=60)]
+        from ananta.hub.heartbeat import EVERY_S, FIRST_S, Heartbeat
+
+        self.heartbeat = Heartbeat(self.agent.hub.registry, snapshot=self.figures.snapshot, keep=self.settings.stats_history_size)
+        return [Repeated("heartbeat", self.heartbeat.round, every_s=EVERY_S, first_s=FIRST_S)]
+
+    def _keep_figures(self) -> None:
+        stats.add(self.figures.snapshot(), keep=self.settings.stats_history_size)
 
     def _parts(self) -> list:
         agent = self.agent
@@ -61,22 +93,37 @@ class WorkerServer:
                 SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
                                 secret_names=secret_names()), self.access),
                 PolicyRoutes(agent.decide, agent.policy_files, agent.audit, cwd=lambda: agent.runner.directory("default")),
-                EventRoutes(self.streams, self.access), PageRoutes()]
+                EventRoutes(self.streams, self.access), StatsRoutes(self.settings.agent_name, self.figures.snapshot),
+                PageRoutes()]
+
+    def _figures(self) -> Figures:
+        if self.settings.role != "hub":
+            return Figures(self.agent.command_lane, usage)
+        from ananta.store import agents, tasks
+
+        return Figures(self.agent.command_lane, usage, agents=agents.counts, tasks=tasks.counts)
 
     def _hub_parts(self, steps: StepRoutes) -> list:
         agent, hub = self.agent, self.agent.hub
         if hub is None:
             return []
         from ananta.store import tasks
+        from ananta.web.routes.agents import AgentRoutes
         from ananta.web.routes.task_steps import TaskStepRoutes
         from ananta.web.routes.tasks import TaskRoutes
         from ananta.web.routes.templates import TemplateRoutes
 
         task_logs = TaskLogRoutes(TaskLog(agent.journal), self.streams, self.access, exists=tasks.exists)
         agent.events.listen(task_logs.on_event)
+        hub.registry.own_token = self._is_own
         return [TaskRoutes(hub.news, agent.meter, hub.vault.seal), task_logs,
+                AgentRoutes(hub.registry, self.access, agent.audit, RateLimit(20, 60)),
                 TaskStepRoutes(hub.steps, self.access, steps.anonymous_proposals, known=agent.mask.known),
                 TemplateRoutes(self.access, agent.audit, lambda: agent.configuration["template_variables_allowlist"])]
+
+    def _is_own(self, credential: str) -> bool:
+        found = self.tokens.caller(credential, "header")
+        return found is not None and found.kind == "system"
 
     def _extend(self, app) -> None:
         shown = self.agent.configuration.shown

@@ -1,0 +1,78 @@
+"""The agents of a hub: register, list."""
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
+
+from bottle import Bottle, request
+from msgspec import Meta
+
+from ananta.domain.agents import by_name, entry
+from ananta.hub.registry import Announcement, Registry
+from ananta.store.llm_log import LLMLog
+from ananta.web.access import AUTH, OPEN, Access, RateLimit
+
+
+@dataclass
+class RegisterRequest:
+    """What an agent says of itself. token: what the hub shall present there."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    url: Annotated[str, Meta(min_length=1, max_length=2000)]
+    role: Literal["worker", "hub"] = "worker"
+    token: Annotated[str, Meta(max_length=512)] | None = None
+    registration_token: Annotated[str, Meta(max_length=512)] | None = None
+
+
+@dataclass
+class RegisterAnswer:
+    status: str
+
+
+@dataclass
+class AgentAnswer:
+    """last_seen: epoch seconds; resources: {cpu_percent, ram_bytes}."""
+
+    name: str
+    url: str
+    role: str
+    status: str
+    last_seen: float
+    resources: dict[str, float] | None
+    has_token: bool
+
+
+@dataclass
+class ListQuery:
+    format: Literal["map", "list"] = "map"
+
+
+class AgentRoutes:
+    """Who belongs to this hub. limit: how often one address may register."""
+
+    def __init__(self, registry: Registry, access: Access, audit: LLMLog, limit: RateLimit):
+        self.registry, self.access, self.audit, self.limit = registry, access, audit, limit
+
+    def mount(self, app: Bottle) -> None:
+        for prefix in ("", "/api/system"):
+            app.post(f"{prefix}/register", callback=self.register, access=OPEN, body=RegisterRequest, schema=True,
+                     gives=RegisterAnswer, fails=(400, 401, 409, 429))
+            app.get(f"{prefix}/agents", callback=self.all, access=AUTH, query=ListQuery,
+                    gives=dict[str, AgentAnswer] | list[AgentAnswer])
+
+    def register(self, body: RegisterRequest) -> RegisterAnswer:
+        """Adds an agent, or changes a known one: its token only for who knows the old one, or if the agent accepts it."""
+        address = self.access.address(request.environ)
+        self.limit.count(address)
+        try:
+            shown = self.access.credential(request.environ)
+        except ValueError:
+            shown = None
+        agent = self.registry.register(Announcement(**asdict(body)), shown[0] if shown and shown[1] == "header" else None)
+        self.audit.write("agent_registered", username=agent.name, ip=address,
+                         details={"name": agent.name, "url": agent.url, "role": agent.role})
+        return RegisterAnswer("registered")
+
+    def all(self, query: ListQuery) -> dict | list:
+        """The agents by name; of several of one name the one seen last has it, the others `name (url)`. ?format=list
+        gives the same as an array."""
+        agents = self.registry.everyone()
+        return [entry(each) for each in agents] if query.format == "list" else by_name(agents)

@@ -1,0 +1,51 @@
+"""Figures of now, and of the last hour."""
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from bottle import Bottle
+from msgspec import Meta
+
+from ananta.store import stats
+from ananta.web.access import AUTH
+from ananta.web.responses import Raw
+
+
+@dataclass
+class Snapshot:
+    timestamp: float
+    agents: dict[str, int]
+    tasks: dict[str, int | dict[str, int]]
+    shell_pool: dict[str, int]
+    resources: dict[str, float]
+
+
+@dataclass
+class StatsAnswer(Snapshot):
+    agent_name: str
+
+
+@dataclass
+class HistoryQuery:
+    limit: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    offset: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class StatsRoutes:
+    """What the agent is doing. snapshot: the figures of now."""
+
+    def __init__(self, agent_name: str, snapshot: Callable[[], dict]):
+        self.agent_name, self.snapshot = agent_name, snapshot
+
+    def mount(self, app: Bottle) -> None:
+        for prefix in ("", "/api/system"):
+            app.get(f"{prefix}/stats", callback=self.now, access=AUTH, gives=StatsAnswer)
+            app.get(f"{prefix}/stats/history", callback=self.history, access=AUTH, query=HistoryQuery, gives=list[Snapshot])
+
+    def now(self) -> dict:
+        """The figures of now: agents and tasks of a hub, commands and use of this process."""
+        return {**self.snapshot(), "agent_name": self.agent_name}
+
+    def history(self, query: HistoryQuery) -> Raw:
+        """The figures of each minute, oldest first: the newest `limit`, without the newest `offset`."""
+        return Raw(f"[{','.join(stats.newest(query.limit, query.offset))}]".encode())
