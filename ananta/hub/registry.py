@@ -105,7 +105,8 @@ class Registry:
         current, previous = self._opened(was.token), self._opened(was.previous_token)
         seen = replace(was, name=said.name, role=said.role, last_seen=max(now, was.last_seen), status=ONLINE)
         if said.token is not None and _same(said.token, current):
-            return seen
+            # Whoever shows it as the one it goes by uses it: no other one is needed any more.
+            return replace(seen, previous_token=None) if _same(credential, current) else seen
         if said.token is None and (was.token is None or (said.name, said.role) == (was.name, was.role)):
             return seen
         by_previous, by_current = _same(credential, previous), _same(credential, current)

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from ananta.agent.events import Events
+from ananta.domain.tasks import Task
 from ananta.hub.heartbeat import Heartbeat
 from ananta.hub.registry import Announcement, Registry
-from ananta.store import agents, database, leases, stats
+from ananta.store import agents, database, leases, stats, tasks
 from ananta.store.vault import Vault
 from tests.store import opening
 
@@ -91,6 +92,18 @@ def test_an_announced_token_that_is_not_in_use_yet_locks_nobody_out(team, start)
     assert team.registry.credentials(worker.url) == ["announced-token-0003"]
     assert team.registry.credentials("http://nobody") == [] and team.registry.name(worker.url + "/") == "alpha"
     assert team.registry.name("http://nobody") == "http://nobody"
+
+
+def test_the_tasks_of_an_agent_get_its_new_token(team, start):
+    worker, vault = begin(start), team.registry.vault
+    team.add(worker)
+    for task_id, url, token in (("a", worker.url, TOKEN), ("b", "http://other", TOKEN), ("c", worker.url, None)):
+        tasks.create(Task(id=task_id, title="x"))
+        tasks.assign(task_id, url, None if token is None else vault.seal(token), team.time)
+    team.add(worker, token="announced-token-0001", shown=TOKEN)
+    found = {each: tasks.find(each).assigned_agent_token for each in "abc"}
+    assert {each: sealed and vault.open(sealed) for each, sealed in found.items()} == {
+        "a": "announced-token-0001", "b": TOKEN, "c": None}
 
 
 def test_only_one_of_several_hubs_asks(both, start):
