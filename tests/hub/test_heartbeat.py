@@ -7,7 +7,7 @@ import pytest
 
 from ananta.agent.events import Events
 from ananta.domain.tasks import Task
-from ananta.hub.heartbeat import Heartbeat
+from ananta.hub.heartbeat import Heartbeat, _resources
 from ananta.hub.registry import Announcement, Registry
 from ananta.store import agents, database, leases, stats, tasks
 from ananta.store.vault import Vault
@@ -179,3 +179,10 @@ def dripping():
     server.socket.shutdown(socket.SHUT_RDWR)
     server.socket.close()
     thread.join()
+
+
+@pytest.mark.parametrize("figures", [{"cpu_percent": 1, "ram_bytes": 1 << 80}, {"cpu_percent": True, "ram_bytes": 1}, [],
+                                     {"cpu_percent": -1, "ram_bytes": 1}, {"cpu_percent": "1", "ram_bytes": 1}, None])
+def test_figures_that_are_none_are_left_out(figures):
+    assert _resources({"resources": figures}) is None
+    assert _resources({"resources": {"cpu_percent": 1.5, "ram_bytes": 2, "more": 3}}) == {"cpu_percent": 1.5, "ram_bytes": 2}
