@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     group = common.add_argument_group("settings (each also as an environment variable or a line in .env)")
     for field in settings.listed():
         default = settings.default_text(field)
-        text = f"{field.metadata['meaning']} [{settings.environment_name(field)}"
+        text = f"{field.metadata['meaning']} [{settings.environment_name(field)}{settings.alias_text(field)}"
         text += f"; {settings.type_name(field)}" if settings.type_name(field) not in ("text", "path", "list") else ""
         text += f", {field.metadata['unit']}" if field.metadata["unit"] else ""
         text += f"; default {default}]" if default else "]"

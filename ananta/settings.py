@@ -21,11 +21,13 @@ WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 DECIMAL_NUMBER = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,6})?", re.ASCII)
 
 
-def setting(default, meaning, *, unit="", choices=(), low=None, high=None, secret=False, blank=False, shape=None):
+def setting(default, meaning, *, unit="", choices=(), low=None, high=None, secret=False, blank=False, shape=None,
+            aliases=()):
     """A field with its description. blank: an empty value counts as not given, instead of stopping the start;
-    allowed only where an empty value opens nothing. shape: (regular expression, sentence that says what it allows)."""
+    allowed only where an empty value opens nothing. shape: (regular expression, sentence that says what it allows);
+    aliases: other environment names of it, which count where the first one is not set."""
     about = {"meaning": meaning, "unit": unit, "choices": choices, "low": low, "high": high, "secret": secret,
-             "blank": blank, "shape": shape}
+             "blank": blank, "shape": shape, "aliases": aliases}
     return dataclasses.field(default=default, metadata=about)
 
 
@@ -59,7 +61,8 @@ class Settings:
                                    choices=("loopback", "off", "all"))
     agent_url: str | None = setting(None, "address under which the hub and other agents reach this one; default: "
                                     "http://localhost and the port", blank=True, shape=URL)
-    hub_url: str = setting("http://localhost:5000", "hub that a worker registers with", blank=True, shape=URL)
+    hub_url: str = setting("http://localhost:5000", "hub that a worker registers with", blank=True, shape=URL,
+                           aliases=("CONTROLLER_URL",))
     registration_token: str | None = setting(None, "secret that a worker presents to register, and that a hub then asks "
                                              "for", secret=True, blank=True, shape=TOKEN)
     token_rotation_days: int = setting(7, "age at which a rotated token is replaced by itself; 0: never", unit="days",
@@ -136,6 +139,11 @@ def listed() -> list[dataclasses.Field]:
 
 def environment_name(field: dataclasses.Field) -> str:
     return field.name.upper()
+
+
+def alias_text(field: dataclasses.Field) -> str:
+    """The other names of the setting, for a list in parentheses or nothing."""
+    return "".join(f", also {each}" for each in field.metadata["aliases"])
 
 
 def secret_names() -> list[str]:
@@ -231,12 +239,14 @@ def _find(field, options, environment, dotenv) -> tuple[str, str | None]:
     name = environment_name(field)
     if field.name in options:
         return option_name(field), options[field.name]
-    if name in environment:
-        return name, environment[name]
+    for each in (name, *field.metadata["aliases"]):
+        if each in environment:
+            return each, environment[each]
     if field.metadata["secret"]:
         for place in (options.get(f"{field.name}_file"), environment.get(f"{name}_FILE"), dotenv.get(f"{name}_FILE")):
             if place is not None:
                 return f"{name}_FILE", _read_secret(name, place)
+    name = next((each for each in (name, *field.metadata["aliases"]) if each in dotenv), name)
     return f"{name} in .env", dotenv.get(name)
 
 
@@ -313,5 +323,5 @@ def table() -> str:
         meaning = field.metadata["meaning"]
         rows.append(f"| `{environment_name(field)}` | {type_name(field)}{unit} | "
                     f"{'`' + default_text(field) + '`' if default_text(field) else ''} | "
-                    f"{meaning[0].upper() + meaning[1:]}.{secret} |")
+                    f"{meaning[0].upper() + meaning[1:]}{alias_text(field)}.{secret} |")
     return "\n".join(rows)

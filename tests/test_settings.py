@@ -26,6 +26,18 @@ def test_a_secret_can_be_a_file(tmp_path):
         settings.load({}, {"AGENT_TOKEN_FILE": str(secret)}, tmp_path)
 
 
+def test_the_other_name_of_a_setting_counts_where_the_first_is_not_set(tmp_path):
+    loaded = settings.load({}, {"CONTROLLER_URL": "http://hub:5000"}, tmp_path)
+    assert loaded.hub_url == "http://hub:5000" and loaded.given == {"hub_url"}
+    both = {"CONTROLLER_URL": "http://other:5000", "HUB_URL": "http://hub:5000"}
+    assert settings.load({}, both, tmp_path).hub_url == "http://hub:5000"
+    with pytest.raises(SettingInvalid, match="CONTROLLER_URL='hub' is not possible"):
+        settings.load({}, {"CONTROLLER_URL": "hub"}, tmp_path)
+    (tmp_path / ".env").write_text("CONTROLLER_URL=http://hub:5001\n")
+    assert settings.load({}, {}, tmp_path).hub_url == "http://hub:5001"
+    assert "CONTROLLER_URL" in ananta(tmp_path, "--help").stdout
+
+
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("TRUE", True), ("yes", True), ("On", True), ("0", False),
                                              ("false", False), ("no", False), ("OFF", False)])
 def test_truth_has_several_spellings(tmp_path, text, value):

@@ -35,9 +35,11 @@ class Repeated:
             wait_s = self.every_s
             try:
                 self.job()
-            except AnantaError as failure:
-                log.warning("%s: %s", self.name, failure.message)
-            except Exception:
-                if not self.stopping.is_set():
+            except Exception as failure:
+                if self.stopping.is_set():
+                    break
+                if isinstance(failure, AnantaError):
+                    log.warning("%s: %s", self.name, failure.message)
+                else:
                     log.exception("%s failed unexpectedly", self.name)
         database.close_mine()

@@ -75,16 +75,18 @@ class Heartbeat:
                 thread.join(0.1)
 
     def _work(self, waiting: "queue.SimpleQueue[Agent]") -> None:
-        try:
-            while not self.stopping.is_set():
-                self._ask(waiting.get_nowait())
-        except queue.Empty:
-            pass
-        except Exception as failure:
-            if not self.stopping.is_set():
-                log.warning("an agent could not be asked: %s", failure)
-        finally:
-            database.close_mine()
+        while not self.stopping.is_set():
+            try:
+                agent = waiting.get_nowait()
+            except queue.Empty:
+                break
+            try:
+                self._ask(agent)
+            except Exception as failure:
+                # Of one agent, or of the database: the others are asked all the same.
+                if not self.stopping.is_set():
+                    log.warning("whether the agent at %s is there cannot be said: %s", agent.url, failure)
+        database.close_mine()
 
     def _ask(self, agent: Agent) -> None:
         online, resources = self._answers(agent)
@@ -124,4 +126,8 @@ def _resources(answer: dict) -> dict | None:
     if not isinstance(found, dict):
         return None
     numbers = {name: found.get(name) for name in ("cpu_percent", "ram_bytes")}
-    return numbers if all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in numbers.values()) else None
+    return numbers if all(map(_is_amount, numbers.values())) else None
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1 << 53

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ananta.agent.events import Events
+from ananta.agent.lanes import Lane
 from ananta.domain.agents import ONLINE, RESERVED_NAMES, Agent, entry
 from ananta.domain.configuration import is_address
 from ananta.domain.events import AGENT_REGISTERED, AGENT_STATUS
-from ananta.errors import Conflict, InvalidInput, NotAuthenticated, Unprocessable
+from ananta.errors import Conflict, InvalidInput, NotAuthenticated, Unavailable, Unprocessable
 from ananta.hub import asking
 from ananta.hub.asking import NoAnswer
 from ananta.store import agents, database, tasks
@@ -17,6 +18,7 @@ from ananta.store.vault import Vault
 
 log = logging.getLogger(__name__)
 PROBE_S, PROOF_S = 2.0, 5.0
+PLACES, AGENTS = 8, 2000
 TRIES = 3  # of a registration whose agent is changed by another one meanwhile
 
 
@@ -40,25 +42,28 @@ class Registry:
                  now: Callable[[], float] = time.time):
         self.vault, self.events, self.registration_token, self.own_token = vault, events, registration_token, own_token
         self.offline_after_s, self.is_self, self.now = offline_after_s, is_self, now
+        # Anybody may register, and each time others are asked: that must not take all threads of the server.
+        self.lane = Lane("registrations", PLACES, retry_after_s=2)
 
     def register(self, said: Announcement, credential: str | None) -> Agent:
         """Stores what an agent says of itself and returns it. credential: what the request carries as Authorization.
 
-        Raises NotAuthenticated, Unprocessable, InvalidInput `agent_unreachable`, Conflict `agent_token_mismatch`."""
+        Raises NotAuthenticated, Unprocessable, InvalidInput `agent_unreachable`, Conflict `agent_token_mismatch`, Busy."""
         said = _checked(said)
         if self.registration_token is not None and not _same(said.registration_token, self.registration_token):
             raise NotAuthenticated("registration_token is missing or wrong: set REGISTRATION_TOKEN of the agent to that of "
                                    "its hub.")
-        _probe(said.url)
-        if self.is_self(said.url):
-            # A hub is no agent of its own.
-            return Agent(said.url, said.name, said.role, last_seen=self.now())
-        for _ in range(TRIES):
-            was = agents.get(said.url)
-            agent = self._agreed(said, was, credential)
-            if self._save(agent, was):
-                self._tell(agent, was)
-                return agent
+        with self.lane.take():
+            _probe(said.url)
+            if self.is_self(said.url):
+                # A hub is no agent of its own.
+                return Agent(said.url, said.name, said.role, last_seen=self.now())
+            for _ in range(TRIES):
+                was = agents.get(said.url)
+                agent = self._agreed(said, was, credential)
+                if self._save(agent, was):
+                    self._tell(agent, was)
+                    return agent
         raise Conflict(f"The agent at {said.url} is registered by several at once: try again.", code="agent_token_mismatch")
 
     def credentials(self, url: str) -> list[str | None]:
@@ -101,11 +106,14 @@ class Registry:
         """Returns the agent as it is from now on. Raises Conflict for a change that nobody proves to be the agent's."""
         now = self.now()
         if was is None:
+            if agents.counts()["total"] >= AGENTS:
+                raise Unavailable(f"This hub has {AGENTS} agents already, and takes no further ones.")
             return Agent(said.url, said.name, said.role, self._sealed(said.token), None, now, ONLINE, None, now)
         current, previous = self._opened(was.token), self._opened(was.previous_token)
         seen = replace(was, name=said.name, role=said.role, last_seen=max(now, was.last_seen), status=ONLINE)
         if said.token is not None and _same(said.token, current):
-            return seen
+            # Whoever shows it as the one it goes by uses it: no other one is needed any more.
+            return replace(seen, previous_token=None) if _same(credential, current) else seen
         if said.token is None and (was.token is None or (said.name, said.role) == (was.name, was.role)):
             return seen
         by_previous, by_current = _same(credential, previous), _same(credential, current)

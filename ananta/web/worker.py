@@ -9,6 +9,7 @@ from ananta.agent.background import Repeated
 from ananta.agent.figures import Figures
 from ananta.agent.sgpt import Sgpt
 from ananta.domain.events import TOKEN_ROTATED
+from ananta.hub.membership import Identity, Membership, Rotation, is_due, is_same_place
 from ananta.settings import Settings, is_loopback, secret_names
 from ananta.store import database, stats
 from ananta.store.secrets import new_token
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from ananta.hub.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
+# By then the agent has registered with a hub that is there.
+ROTATE_FIRST_S = 3.0
 
 
 class WorkerServer:
@@ -45,6 +48,7 @@ class WorkerServer:
         self.streams = Streams()
         self.figures = self._figures()
         self.heartbeat: Heartbeat | None = None
+        self.rotation = self._rotation()
         app = web.application(self._parts(), self.access)
         self._extend(app)
         gate = Gate(app, self.access, agent.steps.stopping.is_set)
@@ -55,6 +59,7 @@ class WorkerServer:
         shown = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host.strip("[]")
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.server.port}"
         self.jobs = self._jobs()
+        self.rotation.membership = self.membership = self._membership()
         if not is_loopback(self.host) and settings.anonymous_reads == "all":
             log.warning("ANONYMOUS_READS=all: everybody who reaches this agent can read what its commands printed")
 
@@ -62,8 +67,12 @@ class WorkerServer:
         self.server.start()
         for job in self.jobs:
             job.start()
+        if self.membership is not None:
+            self.membership.start()
 
     def stop(self) -> None:
+        if self.membership is not None:
+            self.membership.close()
         if self.heartbeat is not None:
             self.heartbeat.close()
         for job in self.jobs:
@@ -71,12 +80,14 @@ class WorkerServer:
         self.server.stop()
 
     def _jobs(self) -> list[Repeated]:
+        rotation = Repeated("token rotation", self._rotate_old, every_s=600, first_s=ROTATE_FIRST_S)
         if self.settings.role != "hub":
-            return [Repeated("figures", self._keep_figures, every_s=60, first_s=60)]
+            return [rotation, Repeated("figures", self._keep_figures, every_s=60, first_s=60)]
         from ananta.hub.heartbeat import EVERY_S, FIRST_S, Heartbeat
 
         self.heartbeat = Heartbeat(self.agent.hub.registry, snapshot=self.figures.snapshot, keep=self.settings.stats_history_size)
-        return [Repeated("heartbeat", self.heartbeat.round, every_s=EVERY_S, first_s=FIRST_S)]
+        self.heartbeat.prune.append(lambda now: self.agent.hub.steps.note_rest())
+        return [rotation, Repeated("heartbeat", self.heartbeat.round, every_s=EVERY_S, first_s=FIRST_S)]
 
     def _keep_figures(self) -> None:
         stats.add(self.figures.snapshot(), keep=self.settings.stats_history_size)
@@ -84,7 +95,7 @@ class WorkerServer:
     def _parts(self) -> list:
         agent = self.agent
         system = SystemRoutes(self.access, MetricsText(agent.meter, agent.command_lane, usage), agent.audit,
-                              about=self._about, database=_database, llm=self._llm, rotate=self.rotate)
+                              about=self._about, database=_database, llm=self._llm, hub=self._hub, rotate=self.rotate)
         steps = StepRoutes(agent.steps, agent.journal, self.access, known=agent.mask.known,
                            **({"propose": agent.hub.steps.propose_here, "run": agent.hub.steps.execute_proposal}
                               if agent.hub else {}))
@@ -141,14 +152,42 @@ class WorkerServer:
             log.info("extensions: %s", ", ".join(loaded))
 
     def rotate(self) -> str:
-        """Replaces the agent token in memory and, if that is set, with the secrets; returns the new one."""
-        new = new_token()
-        if self.settings.agent_token_persistence:
-            self.agent.secrets.keep_token(new, now=time.time(), replaced=self.settings.agent_token)
-        self.tokens.agent_token = new
-        self.agent.set_token(new)
-        self.agent.events.publish(TOKEN_ROTATED, {"new_token": new, "agent_name": self.settings.agent_name}, admins=True)
-        return new
+        """Replaces the agent token, together with the hub; returns the new one. Raises InvalidInput `rotation_failed`."""
+        return self.rotation.rotate()
+
+    def _rotation(self) -> Rotation:
+        agent, settings = self.agent, self.settings
+
+        def keep(token: str) -> None:
+            agent.secrets.keep_token(token, now=time.time(), replaced=settings.agent_token)
+
+        return Rotation(make=new_token, token=lambda: self.tokens.agent_token, swap=self._swap,
+                        keep=keep if settings.agent_token_persistence else None)
+
+    def _swap(self, token: str) -> None:
+        self.tokens.agent_token = token
+        self.agent.set_token(token)
+        self.agent.events.publish(TOKEN_ROTATED, {"new_token": token, "agent_name": self.settings.agent_name}, admins=True)
+
+    def _rotate_old(self) -> None:
+        """Replaces a kept token that has become too old; one that the operator has set is the operator's."""
+        kept = self.agent.secrets.token()
+        if kept is not None and kept.agent_token == self.tokens.agent_token and is_due(
+                kept.last_rotation, self.settings.token_rotation_days):
+            self.rotate()
+            self.agent.audit.write("token_rotated", username="system")
+            log.info("the agent token was %d days old and has been replaced: `ananta token show` prints the new one",
+                     self.settings.token_rotation_days)
+
+    def _membership(self) -> Membership | None:
+        settings, port = self.settings, self.server.port
+        own = settings.agent_url or f"http://localhost:{port}"
+        if settings.role == "hub" or is_same_place(settings.hub_url, {own, self.url}, port):
+            return None
+        return Membership(
+            settings.hub_url, Identity(settings.agent_name, own.rstrip("/"), settings.role, settings.registration_token),
+            explicit="hub_url" in settings.given, token=lambda: self.tokens.agent_token, adopt=self.rotation.take,
+            lock=self.rotation.lock)
 
     def _about(self) -> dict:
         good, _, _ = self.agent.watch.report()
@@ -161,6 +200,14 @@ class WorkerServer:
         good, text, seconds = self.agent.watch.report()
         return Check("ok" if good else "unreachable", round(seconds, 4), None if good else "llm_unreachable", text,
                      self.agent.configuration["default_provider"])
+
+    def _hub(self) -> Check | None:
+        if self.membership is None or not self.membership.explicit:
+            return None
+        start = time.monotonic()
+        problem = self.membership.reach()
+        return Check("ok" if problem is None else "error", round(time.monotonic() - start, 4),
+                     None if problem is None else "hub_unreachable", problem)
 
 
 def _database() -> Check:

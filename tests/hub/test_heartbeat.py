@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from ananta.agent.events import Events
-from ananta.hub.heartbeat import Heartbeat
+from ananta.domain.tasks import Task
+from ananta.hub.heartbeat import Heartbeat, _resources
 from ananta.hub.registry import Announcement, Registry
-from ananta.store import agents, database, leases, stats
+from ananta.store import agents, database, leases, stats, tasks
 from ananta.store.vault import Vault
 from tests.store import opening
 
@@ -93,6 +94,18 @@ def test_an_announced_token_that_is_not_in_use_yet_locks_nobody_out(team, start)
     assert team.registry.name("http://nobody") == "http://nobody"
 
 
+def test_the_tasks_of_an_agent_get_its_new_token(team, start):
+    worker, vault = begin(start), team.registry.vault
+    team.add(worker)
+    for task_id, url, token in (("a", worker.url, TOKEN), ("b", "http://other", TOKEN), ("c", worker.url, None)):
+        tasks.create(Task(id=task_id, title="x"))
+        tasks.assign(task_id, url, None if token is None else vault.seal(token), team.time)
+    team.add(worker, token="announced-token-0001", shown=TOKEN)
+    found = {each: tasks.find(each).assigned_agent_token for each in "abc"}
+    assert {each: sealed and vault.open(sealed) for each, sealed in found.items()} == {
+        "a": "announced-token-0001", "b": TOKEN, "c": None}
+
+
 def test_only_one_of_several_hubs_asks(both, start):
     one, two = Team(), Team()
     one.add(begin(start))
@@ -166,3 +179,10 @@ def dripping():
     server.socket.shutdown(socket.SHUT_RDWR)
     server.socket.close()
     thread.join()
+
+
+@pytest.mark.parametrize("figures", [{"cpu_percent": 1, "ram_bytes": 1 << 80}, {"cpu_percent": True, "ram_bytes": 1}, [],
+                                     {"cpu_percent": -1, "ram_bytes": 1}, {"cpu_percent": "1", "ram_bytes": 1}, None])
+def test_figures_that_are_none_are_left_out(figures):
+    assert _resources({"resources": figures}) is None
+    assert _resources({"resources": {"cpu_percent": 1.5, "ram_bytes": 2, "more": 3}}) == {"cpu_percent": 1.5, "ram_bytes": 2}

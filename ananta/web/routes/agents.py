@@ -54,7 +54,7 @@ class AgentRoutes:
     def mount(self, app: Bottle) -> None:
         for prefix in ("", "/api/system"):
             app.post(f"{prefix}/register", callback=self.register, access=OPEN, body=RegisterRequest, schema=True,
-                     gives=RegisterAnswer, fails=(400, 401, 409, 429))
+                     gives=RegisterAnswer, fails=(400, 401, 409, 429, 503))
             app.get(f"{prefix}/agents", callback=self.all, access=AUTH, query=ListQuery,
                     gives=dict[str, AgentAnswer] | list[AgentAnswer])
 

@@ -1,6 +1,7 @@
 """Health, readiness, metrics, reports of browsers, and the agent's own token."""
 import dataclasses
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from bottle import Bottle, HTTPResponse, request
 
 from ananta.errors import InvalidInput, TooLarge
+from ananta.store import database
 from ananta.store.llm_log import LLMLog
 from ananta.web import payloads, server
 from ananta.web.access import ADMIN, OPEN, Access, RateLimit
@@ -16,6 +18,7 @@ from ananta.web.responses import JSON, Raw, encode
 
 log = logging.getLogger(__name__)
 REPORT_BYTES, REPORT_KEPT, AGENT_KEPT, REPORTS = 64 << 10, 8 << 10, 512, 20
+READY_S, HUB_KEEP_S = 3.5, 5.0
 OK = Raw(b'{"status":"ok"}')
 
 
@@ -30,6 +33,43 @@ class Check:
     provider: str | None = None
 
 
+class Look:
+    """A check that may take long, made in the background, once for all who ask meanwhile; its answer holds for keep_s."""
+
+    def __init__(self, name: str, check: Callable[[], Check | None], keep_s: float = 0.0):
+        self.name, self.check, self.keep_s = name, check, keep_s
+        self._lock = threading.Lock()
+        self._ended: threading.Event | None = None
+        self._found: list[Check | None] = []
+        self._until = 0.0
+
+    def begin(self) -> Callable[[float], Check | None]:
+        """Begins the check; returns what waits for its answer until a moment of the monotonic clock."""
+        with self._lock:
+            if self._ended is None or (self._ended.is_set() and time.monotonic() >= self._until):
+                self._ended, self._found = threading.Event(), []
+                threading.Thread(target=self._make, args=(self._ended, self._found), name=f"look-{self.name}",
+                                 daemon=True).start()
+            ended, found = self._ended, self._found
+
+        def answer(until: float) -> Check | None:
+            ended.wait(max(0.0, until - time.monotonic()))
+            return found[0] if found else Check("error", READY_S, f"{self.name}_timeout", "no answer in time")
+
+        return answer
+
+    def _make(self, ended: threading.Event, found: list) -> None:
+        try:
+            found.append(self.check())
+        except Exception as failure:
+            log.warning("the check of %s failed: %s", self.name, failure)
+            found.append(Check("error", 0.0, f"{self.name}_error", str(failure)))
+        finally:
+            self._until = time.monotonic() + self.keep_s
+            ended.set()
+            database.close_mine()
+
+
 @dataclass
 class ReadyAnswer:
     ready: bool
@@ -40,9 +80,11 @@ class SystemRoutes:
     """What monitors and browsers ask. checks: name → function that returns a Check or raises."""
 
     def __init__(self, access: Access, metrics: MetricsText, audit: LLMLog, *, about: Callable[[], dict],
-                 database: Callable[[], Check], llm: Callable[[], Check], rotate: Callable[[], str]):
+                 database: Callable[[], Check], llm: Callable[[], Check], hub: Callable[[], Check | None],
+                 rotate: Callable[[], str]):
         self.access, self.metrics, self.audit, self.about = access, metrics, audit, about
-        self.database, self.llm, self.rotate = database, llm, rotate
+        self.database, self.rotate = database, rotate
+        self.slow = {"hub": Look("hub", hub, keep_s=HUB_KEEP_S), "llm": Look("llm", llm)}
         self.reports = RateLimit(10, 60)
 
     def mount(self, app: Bottle) -> None:
@@ -69,12 +111,15 @@ class SystemRoutes:
         return {"status": "ok", **self.about()}
 
     def ready(self) -> HTTPResponse:
-        """Whether the agent can do its work: 503 only when the database fails; the model is reported."""
-        checks = {"database": self.database(), "llm": self.llm()}
-        ready = checks["database"].status == "ok"
+        """Whether the agent can do its work: 503 only when the database fails, or the hub that was set as HUB_URL cannot
+        be reached; the model is reported."""
+        until = time.monotonic() + READY_S
+        looks = {name: look.begin() for name, look in self.slow.items()}
+        checks = {"database": self.database(), **{name: ended(until) for name, ended in looks.items()}}
+        ready = all(check.status == "ok" for name, check in checks.items() if check is not None and name != "llm")
         body = {"ready": ready, "checks": {
             name: {key: each for key, each in dataclasses.asdict(check).items() if each is not None}
-            for name, check in checks.items()}}
+            for name, check in checks.items() if check is not None}}
         return HTTPResponse(encode(body), 200 if ready else 503, {"Content-Type": JSON})
 
     def metrics_text(self) -> HTTPResponse:
