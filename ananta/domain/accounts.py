@@ -1,7 +1,6 @@
 """People who sign in: their names, their roles, and which passwords are good enough."""
 import functools
 import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,8 @@ USER, ADMIN = "user", "admin"
 ROLES = (USER, ADMIN)
 USERNAME = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
 # Who acts without being a user; a user of such a name could be taken for it in the records.
-RESERVED = frozenset({"system", "local", "anonymous", "admin_via_token", "command-line"})
+COMMAND_LINE = "command-line"
+RESERVED = frozenset({"system", "local", "anonymous", "admin_via_token", COMMAND_LINE})
 LONGEST_PASSWORD = 256
 FAILURES, LOCKED_S = 5, 900
 KEPT_PASSWORDS, BARRED_PASSWORDS = 5, 3
@@ -27,6 +27,15 @@ class User:
     mfa_enabled: bool
     generation: int
     created_at: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What counts about the bearer of a token: role, generation, and whether the user is gone."""
+
+    role: str
+    generation: int
+    deleted: bool
 
 
 def check_username(username: str) -> None:
@@ -65,7 +74,11 @@ def check_password(password: str, username: str, min_length: int) -> None:
 
 def canonical(password: str) -> str:
     """Returns the password as it is hashed: keyboards of different systems send the same letter in different ways."""
-    return password if password.isascii() else unicodedata.normalize("NFKC", password)
+    if password.isascii():
+        return password
+    import unicodedata
+
+    return unicodedata.normalize("NFKC", password)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass
 
 from ananta.domain import accounts as rules
-from ananta.domain.accounts import ADMIN, FAILURES, LOCKED_S, User
+from ananta.domain.accounts import ADMIN, FAILURES, LOCKED_S, Standing, User
 from ananta.errors import AccountLocked, InvalidInput, NotFound
 from ananta.store import database
 from ananta.store.records import plain
@@ -24,15 +24,6 @@ _hashing = threading.BoundedSemaphore(2)
 REFRESH_TOKENS = 1000
 USERS_TURN = "users"
 _SELECT = "SELECT username, role, mfa_enabled, generation, created_at FROM users"
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What counts about the bearer of a token: role, generation, and whether the user is gone."""
-
-    role: str
-    generation: int
-    deleted: bool
 
 
 @dataclass(frozen=True)
@@ -175,14 +166,14 @@ def begin_attempt(username: str, now: float) -> Attempt:
     return Attempt(name, _user(found[0][:5]), found[0][5], until is not None)
 
 
-def succeed(attempt: Attempt, now: float) -> str | None:
-    """Returns a refresh token for the user of an attempt that was right, and forgets the failures before it; None if
+def succeed(attempt: Attempt, now: float) -> tuple[User, str] | None:
+    """Returns the user of an attempt that was right, and a refresh token, and forgets the failures before it; None if
     the password or the user has been changed meanwhile."""
     with database.writing():
         if not _still(attempt):
             return None
         forgive(attempt)
-        return _new_refresh_token(attempt.username, now)
+        return find(attempt.username), _new_refresh_token(attempt.username, now)
 
 
 def forgive(attempt: Attempt) -> None:

@@ -7,13 +7,15 @@ from ananta import __version__, extensions
 from ananta.agent.sgpt import Sgpt
 from ananta.domain.events import TOKEN_ROTATED
 from ananta.settings import Settings, is_loopback, secret_names
-from ananta.store import database
+from ananta.store import accounts, database
+from ananta.store.limits import Bans, Limit
 from ananta.store.secrets import new_token
 from ananta.store.shared_journal import TaskLog
 from ananta.web import server as web
-from ananta.web.access import Access, Tokens
+from ananta.web.access import Access, Counter, RateLimit, Tokens
 from ananta.web.gate import Gate
 from ananta.web.metrics import MetricsText
+from ananta.web.routes.accounts import AccountRoutes
 from ananta.web.routes.configuration import ConfigurationRoutes
 from ananta.web.routes.pages import PageRoutes
 from ananta.web.routes.policy import PolicyRoutes
@@ -31,7 +33,7 @@ class WorkerServer:
 
     def __init__(self, agent, settings: Settings):
         self.agent, self.settings = agent, settings
-        self.tokens = Tokens(agent.token, agent.secret_key)
+        self.tokens = Tokens(agent.token, agent.secret_key, accounts.standing, known_only=settings.role == "hub")
         self.host = settings.host or ("127.0.0.1" if agent.token is None else "0.0.0.0")
         self.access = Access(self.tokens, anonymous_reads=settings.anonymous_reads, hosts=settings.allowed_hosts,
                              origins=settings.cors_origins, proxies=settings.trusted_proxies, bound=self.host)
@@ -51,13 +53,24 @@ class WorkerServer:
     def _parts(self) -> list:
         agent = self.agent
         system = SystemRoutes(self.access, MetricsText(agent.meter, agent.command_lane, usage), agent.audit,
-                              about=self._about, database=_database, llm=self._llm, rotate=self.rotate)
-        return [system, StepRoutes(agent.steps, agent.journal, self.access, known=agent.mask.known),
+                              about=self._about, database=_database, llm=self._llm, rotate=self.rotate,
+                              reports=self._limit("csp-report", 10, 60))
+        return [system, self._accounts(),
+                StepRoutes(agent.steps, agent.journal, self.access, self._limit("anonymous propose", 10, 60),
+                           known=agent.mask.known),
                 ConfigurationRoutes(agent.configuration, agent.audit),
                 SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
-                                secret_names=secret_names()), self.access),
+                                secret_names=secret_names()), self.access, self._limit("sgpt", 5, 60)),
                 PolicyRoutes(agent.decide, agent.policy_files, agent.audit, cwd=lambda: agent.runner.directory("default")),
                 EventRoutes(self.streams, self.access), *self._hub_parts(), PageRoutes()]
+
+    def _limit(self, scope: str, calls: int, window_s: float) -> Counter:
+        """Hubs that share a database count together."""
+        return Limit(scope, calls, window_s) if self.settings.role == "hub" else RateLimit(calls, window_s)
+
+    def _accounts(self) -> AccountRoutes:
+        return AccountRoutes(self.access, self.agent.audit, Limit("sign-in", 10, 60), Bans(),
+                             min_length=self.settings.password_min_length, first_admin=self.settings.initial_admin_user)
 
     def _hub_parts(self) -> list:
         agent = self.agent

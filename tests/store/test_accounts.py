@@ -18,7 +18,9 @@ def opened(both):
 
 def sign_in(username, password, now=NOW):
     attempt = accounts.begin_attempt(username, now)
-    return accounts.succeed(attempt, now) if attempt.right(password) else None
+    done = accounts.succeed(attempt, now) if attempt.right(password) else None
+    assert done is None or done[0] == accounts.find(username)
+    return done[1] if done else None
 
 
 def fail(username, times, now=NOW):

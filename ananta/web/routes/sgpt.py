@@ -8,7 +8,7 @@ from msgspec import Meta
 from ananta.agent.sgpt import Sgpt
 from ananta.errors import InvalidInput
 from ananta.web import server
-from ananta.web.access import AUTH, Access, RateLimit
+from ananta.web.access import AUTH, Access, Counter
 
 
 @dataclass
@@ -23,9 +23,8 @@ class SgptRequest:
 class SgptRoutes:
     """POST /api/sgpt/execute, also as /sgpt/execute."""
 
-    def __init__(self, sgpt: Sgpt, access: Access):
-        self.sgpt, self.access = sgpt, access
-        self.calls = RateLimit(5, 60)
+    def __init__(self, sgpt: Sgpt, access: Access, calls: Counter):
+        self.sgpt, self.access, self.calls = sgpt, access, calls
 
     def mount(self, app: Bottle) -> None:
         for path in ("/api/sgpt/execute", "/sgpt/execute"):

@@ -10,7 +10,7 @@ from bottle import Bottle, HTTPResponse, request
 from ananta.errors import InvalidInput, TooLarge
 from ananta.store.llm_log import LLMLog
 from ananta.web import payloads, server
-from ananta.web.access import ADMIN, OPEN, Access, RateLimit
+from ananta.web.access import ADMIN, OPEN, Access, Counter
 from ananta.web.metrics import MetricsText
 from ananta.web.responses import JSON, Raw, encode
 
@@ -40,10 +40,11 @@ class SystemRoutes:
     """What monitors and browsers ask. checks: name → function that returns a Check or raises."""
 
     def __init__(self, access: Access, metrics: MetricsText, audit: LLMLog, *, about: Callable[[], dict],
-                 database: Callable[[], Check], llm: Callable[[], Check], rotate: Callable[[], str]):
+                 database: Callable[[], Check], llm: Callable[[], Check], rotate: Callable[[], str],
+                 reports: Counter):
         self.access, self.metrics, self.audit, self.about = access, metrics, audit, about
         self.database, self.llm, self.rotate = database, llm, rotate
-        self.reports = RateLimit(10, 60)
+        self.reports = reports
 
     def mount(self, app: Bottle) -> None:
         app.get("/health", callback=self.health, access=OPEN, gives=dict)
