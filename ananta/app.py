@@ -31,6 +31,7 @@ from ananta.settings import Settings
 from ananta.shell import containment
 from ananta.shell.runner import Runner
 from ananta.store import database, directory
+from ananta.store.audit import Audit
 from ananta.store.configuration import ConfigFile
 from ananta.store.journal import Journal
 from ananta.store.llm_log import LLMLog
@@ -97,7 +98,7 @@ class Agent:
         self.model_lane = Lane("model calls", settings.max_model_calls, retry_after_s=5)
         self.policy_files = PolicyFiles(self.data_dir, Path.cwd(), Path(sys.argv[0]).resolve().parent)
         self.llm_log = LLMLog(self.data_dir / "llm_log.jsonl", mask=self.mask)
-        self.audit = LLMLog(self.data_dir / "audit.log", mask=self.mask)
+        self.audit = Audit(self.data_dir / "audit.log", mask=self.mask)
         self.decisions = Decisions(target=settings.agent_name, lifetime_s=settings.proposal_lifetime, judge=self.decide,
                                    directory=self.runner.directory, now=time.time)
         self.decisions.open(self.journal)

@@ -16,6 +16,7 @@ from ananta.web.access import Access, Counter, RateLimit, Tokens
 from ananta.web.gate import Gate
 from ananta.web.metrics import MetricsText
 from ananta.web.routes.accounts import AccountRoutes
+from ananta.web.routes.audit import AuditRoutes
 from ananta.web.routes.configuration import ConfigurationRoutes
 from ananta.web.routes.pages import PageRoutes
 from ananta.web.routes.policy import PolicyRoutes
@@ -58,10 +59,11 @@ class WorkerServer:
         return [system, self._accounts(),
                 StepRoutes(agent.steps, agent.journal, self.access, self._limit("anonymous propose", 10, 60),
                            known=agent.mask.known),
-                ConfigurationRoutes(agent.configuration, agent.audit),
+                ConfigurationRoutes(agent.configuration, agent.audit, self.access),
                 SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
                                 secret_names=secret_names()), self.access, self._limit("sgpt", 5, 60)),
-                PolicyRoutes(agent.decide, agent.policy_files, agent.audit, cwd=lambda: agent.runner.directory("default")),
+                PolicyRoutes(agent.decide, agent.policy_files, agent.audit, self.access,
+                             cwd=lambda: agent.runner.directory("default")), AuditRoutes(),
                 EventRoutes(self.streams, self.access), *self._hub_parts(), PageRoutes()]
 
     def _limit(self, scope: str, calls: int, window_s: float) -> Counter:

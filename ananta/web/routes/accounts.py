@@ -10,8 +10,8 @@ from ananta.domain import accounts as rules
 from ananta.domain.accounts import User
 from ananta.errors import AccountLocked, InvalidInput, NotAuthenticated
 from ananta.store import accounts
+from ananta.store.audit import Audit
 from ananta.store.limits import Bans, Limit
-from ananta.store.llm_log import LLMLog
 from ananta.web import server
 from ananta.web.access import ADMIN, OPEN, USER, Access
 
@@ -105,7 +105,7 @@ class AccountRoutes:
     """/login, /me and /users, also under /api/auth. tries: failures to sign in, by address; first_admin: the name of the
     user that cannot be removed."""
 
-    def __init__(self, access: Access, audit: LLMLog, tries: Limit, bans: Bans, *, min_length: int, first_admin: str):
+    def __init__(self, access: Access, audit: Audit, tries: Limit, bans: Bans, *, min_length: int, first_admin: str):
         self.access, self.audit, self.tries, self.bans = access, audit, tries, bans
         self.min_length, self.first_admin = min_length, first_admin
 

@@ -35,7 +35,9 @@ class SgptRoutes:
         """Answers a prompt; with --shell gives a bare command, and with `execute` runs it if the policy allows it
         without a person's decision."""
         caller = server.caller()
-        self.calls.count(caller.name if caller.kind == "user" else self.access.address(request.environ))
+        address = self.access.address(request.environ)
+        self.calls.count(caller.name if caller.kind == "user" else address)
         if not body.prompt.strip():
             raise InvalidInput("prompt is missing.", code="missing_prompt", details="prompt")
-        return self.sgpt.execute(body.prompt, body.options or [], run=body.execute, caller=caller.name)
+        return self.sgpt.execute(body.prompt, body.options or [], run=body.execute, caller=caller.name,
+                                 address=address)

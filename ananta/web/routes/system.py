@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bottle import Bottle, HTTPResponse, request
 
 from ananta.errors import InvalidInput, TooLarge
-from ananta.store.llm_log import LLMLog
+from ananta.store.audit import Audit
 from ananta.web import payloads, server
 from ananta.web.access import ADMIN, OPEN, Access, Counter
 from ananta.web.metrics import MetricsText
@@ -39,7 +39,7 @@ class ReadyAnswer:
 class SystemRoutes:
     """What monitors and browsers ask. checks: name → function that returns a Check or raises."""
 
-    def __init__(self, access: Access, metrics: MetricsText, audit: LLMLog, *, about: Callable[[], dict],
+    def __init__(self, access: Access, metrics: MetricsText, audit: Audit, *, about: Callable[[], dict],
                  database: Callable[[], Check], llm: Callable[[], Check], rotate: Callable[[], str],
                  reports: Counter):
         self.access, self.metrics, self.audit, self.about = access, metrics, audit, about
@@ -85,7 +85,7 @@ class SystemRoutes:
     def rotate_token(self) -> dict:
         """Replaces the agent token; the old one is invalid at once."""
         new = self.rotate()
-        self.audit.write("token_rotated", username=server.caller().name)
+        self.audit.write("token_rotated", username=server.caller().name, ip=self.access.address(request.environ))
         return {"status": "rotated", "new_token": new}
 
     def csp_report(self) -> HTTPResponse:
