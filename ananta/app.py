@@ -26,11 +26,12 @@ from ananta.agent.watch import ModelWatch
 from ananta.domain.events import CONFIG_UPDATED, TASK_RECORD, Event
 from ananta.domain.redaction import Redactor
 from ananta.domain.steps import STRICTNESS, Record, Verdict
-from ananta.errors import CannotStart, ShellFailed
+from ananta.errors import CannotStart, InvalidInput, ShellFailed
 from ananta.settings import Settings
 from ananta.shell import containment
 from ananta.shell.runner import Runner
 from ananta.store import database, directory
+from ananta.store.audit import Audit
 from ananta.store.configuration import ConfigFile
 from ananta.store.journal import Journal
 from ananta.store.llm_log import LLMLog
@@ -103,7 +104,7 @@ class Agent:
         self.model_lane = Lane("model calls", settings.max_model_calls, retry_after_s=5)
         self.policy_files = PolicyFiles(self.data_dir, Path.cwd(), Path(sys.argv[0]).resolve().parent)
         self.llm_log = LLMLog(self.data_dir / "llm_log.jsonl", mask=self.mask)
-        self.audit = LLMLog(self.data_dir / "audit.log", mask=self.mask)
+        self.audit = Audit(self.data_dir / "audit.log", mask=self.mask)
         self.decisions = Decisions(target=settings.agent_name, lifetime_s=settings.proposal_lifetime, judge=self.decide,
                                    directory=self.runner.directory, now=time.time)
         self.decisions.open(self.journal)
@@ -264,8 +265,9 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket)
     try:
         server = build(agent, settings)
         agent.describe(server.url)
+        first = _first_admin(settings)
         server.start()
-        for line in _greeting(agent, server):
+        for line in _greeting(agent, server, first):
             say(line)
         agent.watch.start(lambda text: say(f"model     {text}"))
         # What is there now stays as long as the process: looking through it again and again cost a run half a
@@ -312,7 +314,30 @@ def _signals() -> Iterator[socket.socket]:
         writer.close()
 
 
-def _greeting(agent: Agent, server) -> list[str]:
+def _first_admin(settings: Settings) -> str | None:
+    """Makes the first user where there is none, and returns the line that tells of it: the only place where a random
+    password is ever shown. A worker needs none, unless somebody has set its password."""
+    name, password = settings.initial_admin_user, settings.initial_admin_password
+    of_hub = settings.role == "hub" or (password is not None and not database.shared())
+    if settings.disable_initial_admin or not of_hub:
+        return None
+    import secrets
+
+    from ananta.domain.accounts import check_username
+    from ananta.store import accounts
+
+    try:
+        check_username(name)
+    except InvalidInput as cause:
+        raise settings_module.SettingInvalid(f"INITIAL_ADMIN_USER={name!r} is not possible: {cause.message}") from cause
+    random = secrets.token_urlsafe(12)
+    if not accounts.ensure_admin(name, password or random, time.time()):
+        return None
+    return f"sign in   as {name} with " + (f"the password {random} (shown this once)" if password is None else
+                                           "the password of INITIAL_ADMIN_PASSWORD")
+
+
+def _greeting(agent: Agent, server, first_admin: str | None) -> list[str]:
     settings = agent.settings
     lines = [f'ananta {__version__} {settings.role} "{settings.agent_name}" on {server.url}',
              f"data      {agent.data_dir}", f"shell     {agent.runner.shell_path} in {agent.runner.directory('default')}"]
@@ -324,6 +349,8 @@ def _greeting(agent: Agent, server) -> list[str]:
                  "all": "READING IS OPEN TO EVERYBODY (ANONYMOUS_READS=all)"}[settings.anonymous_reads]
         weak = "; THE TOKEN IS SHORT: make one with `ananta token new`" if len(agent.token) < 16 else ""
         lines.append(f"access    with the token; {reads}{weak}")
+    if first_admin:
+        lines.append(first_admin)
     if agent.unknown:
         many = "1 run was" if len(agent.unknown) == 1 else f"{len(agent.unknown)} runs were"
         lines.append(f"record    {many} cut off by the last stop; how that ended is unknown "

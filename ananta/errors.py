@@ -3,7 +3,7 @@
     AnantaError
     ├── InvalidInput ─────── Unprocessable, TooLarge
     ├── NotAuthenticated
-    ├── NotAllowed ───────── CommandDenied, HostNotAllowed, OriginNotAllowed
+    ├── NotAllowed ───────── CommandDenied, HostNotAllowed, OriginNotAllowed, AccountLocked
     ├── NotFound ─────────── MethodNotAllowed
     ├── Conflict ─────────── ApprovalRequired
     ├── TooManyRequests
@@ -70,6 +70,12 @@ class HostNotAllowed(NotAllowed):
 
 class OriginNotAllowed(NotAllowed):
     code = "origin_not_allowed"
+
+
+class AccountLocked(NotAllowed):
+    """Too many wrong passwords; `retry_after` (seconds) says when to try again."""
+
+    code = "account_locked"
 
 
 class NotFound(AnantaError):

@@ -12,7 +12,7 @@ from ananta.agent.steps import Decider, Execution, Steps
 from ananta.domain import answers, prompts
 from ananta.errors import AnantaError, ApprovalRequired, BreakerOpen, CommandDenied, InvalidInput
 from ananta.shell.environment import child_environment
-from ananta.store.llm_log import LLMLog
+from ananta.store.audit import Audit
 
 # name → whether a value follows
 OPTIONS = {"--shell": False, "--model": True, "--temperature": True, "--top-p": True, "--md": False,
@@ -30,12 +30,12 @@ class SgptFailed(AnantaError):
 class Sgpt:
     """One call at a time; after five failures in a row a pause of a minute."""
 
-    def __init__(self, steps: Steps, audit: LLMLog, *, default_model: str | None, secret_names: list[str]):
+    def __init__(self, steps: Steps, audit: Audit, *, default_model: str | None, secret_names: list[str]):
         self.steps, self.audit, self.default_model, self.secret_names = steps, audit, default_model, secret_names
         self.lane = Lane("sgpt", 1, retry_after_s=5)
         self._failures, self._closed_until, self._lock = 0, 0.0, threading.Lock()
 
-    def execute(self, prompt: str, options: list[str], *, run: bool, caller: str) -> dict:
+    def execute(self, prompt: str, options: list[str], *, run: bool, caller: str, address: str) -> dict:
         """Returns {output, errors}, with `run` also {command, exit_code}.
 
         Raises InvalidInput, Busy, BreakerOpen, SgptFailed, LLMFailed; with `run` CommandDenied, ApprovalRequired."""
@@ -46,7 +46,7 @@ class Sgpt:
             if time.monotonic() < self._closed_until:
                 wait = round(self._closed_until - time.monotonic()) + 1
                 raise BreakerOpen(f"The last {FAILURES} calls failed: try again in {wait} s.", retry_after=wait)
-            answer = self._answer(prompt, chosen, caller)
+            answer = self._answer(prompt, chosen, caller, address)
         if dropped:
             answer["errors"] = (answer["errors"] + "\n" if answer["errors"] else "") + (
                 "Options that are not possible here were left out: " + ", ".join(dropped))
@@ -62,7 +62,7 @@ class Sgpt:
             raise
         return {**answer, "command": answer["output"], "output": done.output, "exit_code": done.exit_code}
 
-    def _answer(self, prompt: str, chosen: dict[str, str | None], caller: str) -> dict:
+    def _answer(self, prompt: str, chosen: dict[str, str | None], caller: str, address: str) -> dict:
         try:
             program = shutil.which("sgpt")
             answer = self._by_program(program, prompt, chosen) if program else self._by_model(prompt, chosen)
@@ -71,10 +71,10 @@ class Sgpt:
                 self._failures += 1
                 if self._failures >= FAILURES:
                     self._failures, self._closed_until = 0, time.monotonic() + PAUSE_S
-            self.audit.write("sgpt_error", username=caller, error=error.message)
+            self.audit.write("sgpt_error", username=caller, ip=address, details={"error": error.message})
             raise
         self._failures = 0
-        self.audit.write("sgpt_success", username=caller, options=list(chosen))
+        self.audit.write("sgpt_success", username=caller, ip=address, details={"options": list(chosen)})
         return answer
 
     def _by_model(self, prompt: str, chosen: dict[str, str | None]) -> dict:

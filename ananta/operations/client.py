@@ -1,12 +1,12 @@
 """The command line as a client of the server that runs on the same data directory."""
 import time
 
+from ananta.domain.accounts import ADMIN, COMMAND_LINE
 from ananta.errors import AnantaError, ApprovalRequired, CommandDenied, LLMFailed, NotAuthenticated, Unavailable
 from ananta.settings import Settings
 from ananta.store import directory
 from ananta.store.secrets import Secrets, effective_token
 
-PERSON = "command-line"
 CURE = ("the server that runs here does not accept our token: set AGENT_TOKEN (or AGENT_TOKEN_FILE) as it was set for the "
         "server, or name its secrets with SECRETS_DIR")
 
@@ -75,4 +75,4 @@ def _credential(settings: Settings) -> str | None:
     import jwt
 
     now = int(time.time())
-    return jwt.encode({"sub": PERSON, "role": "admin", "iat": now, "exp": now + 3600}, key, algorithm="HS256")
+    return jwt.encode({"sub": COMMAND_LINE, "role": ADMIN, "iat": now, "exp": now + 3600}, key, algorithm="HS256")

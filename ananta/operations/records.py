@@ -2,10 +2,11 @@
 import json
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from ananta.operations.client import Client
 from ananta.settings import Settings
-from ananta.store import journal
+from ananta.store import audit, journal
 from ananta.store.verification import verify as verify_log
 
 OUTPUT_LINES = 6
@@ -37,8 +38,26 @@ def readable(record: dict) -> str:
 
 
 def verify(settings: Settings) -> tuple[bool, str, dict]:
-    """Returns whether the chain holds, a sentence, and the facts for programs."""
-    found = verify_log(settings.data_dir.resolve())
+    """Returns whether the log and the audit trail are as they were written, a sentence for each, and the facts for
+    programs."""
+    data_dir = settings.data_dir.resolve()
+    good, text, facts = _verify_log(data_dir)
+    trail = audit.verify(data_dir / "audit.log", settings.database_url or data_dir / "ananta.db")
+    facts |= {"ok": good and trail.ok, "audit": {"ok": trail.ok, **asdict(trail)}}
+    return good and trail.ok, f"{text}\n{_trail_text(trail)}", facts
+
+
+def _trail_text(trail: audit.AuditVerification) -> str:
+    found = trail.finding
+    if found is None:
+        return f"ok    {trail.entries} audit entries. None was altered or removed."
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.timestamp)) if found.timestamp else "unknown time"
+    return (f"{found.kind.upper()}  audit entry {found.id} ({found.action or 'unknown action'}) of {when} was {found.kind}; this is "
+            f"the first one. Read up to there: {trail.entries} entries.")
+
+
+def _verify_log(data_dir: Path) -> tuple[bool, str, dict]:
+    found = verify_log(data_dir)
     facts = {"ok": found.ok, **asdict(found)}
     counted = f"{found.lines} records: {found.chained} chained"
     counted += f", {found.unchained} of other programs" if found.unchained else ""

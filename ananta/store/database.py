@@ -229,6 +229,15 @@ def locked(sql: str, *values: object) -> list[tuple]:
     return main().rows(sql + " FOR UPDATE" if main().postgres else sql, *values)
 
 
+def turn(name: str) -> None:
+    """Waits until nobody else is in the turn of this name, and keeps it until this transaction ends; only within
+    `writing`. For what is about more than the rows one can lock."""
+    if shared():
+        from ananta.store.postgres import number
+
+        rows("SELECT pg_advisory_xact_lock(?)", number(name))
+
+
 def failed(cause: BaseException) -> StoreFailed:
     # SQLite has rolled back by itself after a full disk; the complaint about a second time hides why.
     while "cannot rollback" in str(cause) and cause.__context__ is not None:

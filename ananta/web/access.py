@@ -11,8 +11,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import parse_qs
 
+from ananta.domain import accounts
+from ananta.domain.accounts import Standing, User
 from ananta.errors import HostNotAllowed, NotAllowed, NotAuthenticated, OriginNotAllowed, TooManyRequests
 
 OPEN, READ, AUTH, ADMIN, USER = "open", "read", "auth", "admin", "user"
@@ -40,6 +43,12 @@ ANONYMOUS = Caller("anonymous", "anonymous", False)
 INSECURE = Caller("system", "local", True)
 
 
+class Counter(Protocol):
+    """Counts calls by key; raises TooManyRequests for one too many."""
+
+    def count(self, key: str) -> None: ...
+
+
 class RateLimit:
     """At most `calls` per `window_s` seconds and key. Memory is bounded: idle keys are dropped."""
 
@@ -65,11 +74,16 @@ class RateLimit:
 
 
 class Tokens:
-    """The agent token and the secret key: replaceable while running, compared in constant time."""
+    """The agent token and the secret key: replaceable while running, compared in constant time.
 
-    def __init__(self, agent_token: str | None, secret_key: str):
+    standing: what counts about a user now, None for one that is not known here; known_only: whether such a user is
+    refused. Elsewhere the token is believed, because the users may be those of the hub."""
+
+    def __init__(self, agent_token: str | None, secret_key: str, standing: Callable[[str], Standing | None] | None = None, *,
+                 known_only: bool = False):
         self.secret_key = secret_key
         self.agent_token = agent_token
+        self.standing, self.known_only = standing or (lambda username: None), known_only
 
     @property
     def agent_token(self) -> str | None:
@@ -95,7 +109,30 @@ class Tokens:
         claims = _claims(value, self.secret_key, required=("exp", "sub"))
         if claims is None or not isinstance(claims["sub"], str) or not claims["sub"]:
             return None
-        return Caller("user", claims["sub"], claims.get("role") == "admin", source)
+        role = self._role(claims)
+        return None if role is None else Caller("user", claims["sub"], role == accounts.ADMIN, source)
+
+    def _role(self, claims: dict) -> object:
+        """Returns the role that the bearer has now, None for a token that is not valid any more."""
+        # The command line of this machine signs for itself: who has the key could as well sign for any user.
+        found = self.standing(claims["sub"]) if claims["sub"] != accounts.COMMAND_LINE else None
+        if found is None:
+            unknown = self.known_only and claims["sub"] != accounts.COMMAND_LINE
+            return None if unknown else claims.get("role", accounts.USER)
+        generation = claims.get("gen")
+        if found.deleted or not isinstance(generation, int) or generation < found.generation:
+            return None
+        return found.role
+
+    def issue(self, user: User, now: float) -> str:
+        """Returns an access token for the user.
+
+        Its middle part is read by browsers with a decoder that knows neither - nor _. Of ASCII only > ? and ~ could
+        become one of these, and neither names nor numbers have them."""
+        import jwt
+
+        return jwt.encode({"sub": user.username, "role": user.role, "mfa_enabled": user.mfa_enabled, "gen": user.generation,
+                           "iat": int(now), "exp": int(now) + accounts.ACCESS_S}, self.secret_key, algorithm="HS256")
 
 
 def _digest(value: str) -> bytes:

@@ -50,8 +50,8 @@ def error_headers(error: e.AnantaError) -> dict[str, str]:
     return headers
 
 
-def error_response(error: e.AnantaError, cid: str) -> HTTPResponse:
-    return HTTPResponse(encode(error_body(error, cid)), status_of(error), error_headers(error))
+def error_response(error: e.AnantaError, cid: str, *, readable: bool = False) -> HTTPResponse:
+    return HTTPResponse(encode(error_body(error, cid, readable=readable)), status_of(error), error_headers(error))
 
 
 def streamed(pieces: Iterator[bytes]) -> Raw | HTTPResponse:

@@ -57,7 +57,7 @@ class Endpoint:
                 if keyed and "HTTP_IDEMPOTENCY_KEY" in environ:
                     return _once(environ, lambda: answer_now(environ, path_values), creates=creates)
             except AnantaError as error:
-                return responses.error_response(error, environ["ananta.cid"])
+                return responses.error_response(error, environ["ananta.cid"], readable=readable)
             return answer_now(environ, path_values)
 
         def answer_now(environ, path_values):
@@ -71,14 +71,14 @@ class Endpoint:
                 code = responses.status_of(error)
                 if code >= 500:
                     log.warning("%s [%s %s]", error.message, environ["REQUEST_METHOD"], route.rule)
-                return HTTPResponse(encode(responses.error_body(error, environ["ananta.cid"], readable=readable)),
-                                    code, responses.error_headers(error))
+                return responses.error_response(error, environ["ananta.cid"], readable=readable)
             except HTTPResponse as ready:
                 return ready
             except Exception:
                 log.exception("%s %s failed unexpectedly", environ["REQUEST_METHOD"], route.rule)
                 return responses.error_response(
-                    AnantaError("Something unexpected failed; the log of this agent says what."), environ["ananta.cid"])
+                    AnantaError("Something unexpected failed; the log of this agent says what."), environ["ananta.cid"],
+                    readable=readable)
             if isinstance(value, HTTPResponse):
                 return value
             return HTTPResponse(encode(value), status, {"Content-Type": responses.JSON})

@@ -8,16 +8,19 @@ from ananta import __version__, extensions
 from ananta.agent.background import Repeated
 from ananta.agent.figures import Figures
 from ananta.agent.sgpt import Sgpt
-from ananta.domain.events import TOKEN_ROTATED
+from ananta.domain.events import CREDENTIALS_CHANGED, TOKEN_ROTATED
 from ananta.hub.membership import Identity, Membership, Rotation, is_due, is_same_place
 from ananta.settings import Settings, is_loopback, secret_names
-from ananta.store import database, stats
+from ananta.store import accounts, database, limits, stats
+from ananta.store.limits import Bans, Limit
 from ananta.store.secrets import new_token
 from ananta.store.shared_journal import TaskLog
 from ananta.web import server as web
-from ananta.web.access import Access, RateLimit, Tokens
+from ananta.web.access import Access, Counter, RateLimit, Tokens
 from ananta.web.gate import Gate
 from ananta.web.metrics import MetricsText
+from ananta.web.routes.accounts import AccountRoutes
+from ananta.web.routes.audit import AuditRoutes
 from ananta.web.routes.configuration import ConfigurationRoutes
 from ananta.web.routes.pages import PageRoutes
 from ananta.web.routes.policy import PolicyRoutes
@@ -41,7 +44,7 @@ class WorkerServer:
 
     def __init__(self, agent, settings: Settings):
         self.agent, self.settings = agent, settings
-        self.tokens = Tokens(agent.token, agent.secret_key)
+        self.tokens = Tokens(agent.token, agent.secret_key, accounts.standing, known_only=settings.role == "hub")
         self.host = settings.host or ("127.0.0.1" if agent.token is None else "0.0.0.0")
         self.access = Access(self.tokens, anonymous_reads=settings.anonymous_reads, hosts=settings.allowed_hosts,
                              origins=settings.cors_origins, proxies=settings.trusted_proxies, bound=self.host)
@@ -86,7 +89,7 @@ class WorkerServer:
         from ananta.hub.heartbeat import EVERY_S, FIRST_S, Heartbeat
 
         self.heartbeat = Heartbeat(self.agent.hub.registry, snapshot=self.figures.snapshot, keep=self.settings.stats_history_size)
-        self.heartbeat.prune.append(lambda now: self.agent.hub.steps.note_rest())
+        self.heartbeat.prune += [accounts.prune, limits.prune, lambda now: self.agent.hub.steps.note_rest()]
         return [rotation, Repeated("heartbeat", self.heartbeat.round, every_s=EVERY_S, first_s=FIRST_S)]
 
     def _keep_figures(self) -> None:
@@ -95,17 +98,29 @@ class WorkerServer:
     def _parts(self) -> list:
         agent = self.agent
         system = SystemRoutes(self.access, MetricsText(agent.meter, agent.command_lane, usage), agent.audit,
-                              about=self._about, database=_database, llm=self._llm, hub=self._hub, rotate=self.rotate)
-        steps = StepRoutes(agent.steps, agent.journal, self.access, known=agent.mask.known,
+                              about=self._about, database=_database, llm=self._llm, hub=self._hub, rotate=self.rotate,
+                              reports=self._limit("csp-report", 10, 60))
+        steps = StepRoutes(agent.steps, agent.journal, self.access, self._limit("anonymous propose", 10, 60),
+                           known=agent.mask.known,
                            **({"propose": agent.hub.steps.propose_here, "run": agent.hub.steps.execute_proposal}
                               if agent.hub else {}))
-        return [system, steps, *self._hub_parts(steps),
-                ConfigurationRoutes(agent.configuration, agent.audit),
+        return [system, self._accounts(), steps, *self._hub_parts(steps),
+                ConfigurationRoutes(agent.configuration, agent.audit, self.access),
                 SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
-                                secret_names=secret_names()), self.access),
-                PolicyRoutes(agent.decide, agent.policy_files, agent.audit, cwd=lambda: agent.runner.directory("default")),
+                                secret_names=secret_names()), self.access, self._limit("sgpt", 5, 60)),
+                PolicyRoutes(agent.decide, agent.policy_files, agent.audit, self.access,
+                             cwd=lambda: agent.runner.directory("default")), AuditRoutes(),
                 EventRoutes(self.streams, self.access), StatsRoutes(self.settings.agent_name, self.figures.snapshot),
                 PageRoutes()]
+
+    def _limit(self, scope: str, calls: int, window_s: float) -> Counter:
+        """Hubs that share a database count together."""
+        return Limit(scope, calls, window_s) if self.settings.role == "hub" else RateLimit(calls, window_s)
+
+    def _accounts(self) -> AccountRoutes:
+        return AccountRoutes(self.access, self.agent.audit, Limit("sign-in", 10, 60), Bans(),
+                             min_length=self.settings.password_min_length, first_admin=self.settings.initial_admin_user,
+                             revoked=lambda: self.agent.events.publish(CREDENTIALS_CHANGED, {}))
 
     def _figures(self) -> Figures:
         if self.settings.role != "hub":
@@ -128,7 +143,7 @@ class WorkerServer:
         agent.events.listen(task_logs.on_event)
         hub.registry.own_token = self._is_own
         return [TaskRoutes(hub.news, agent.meter, hub.vault.seal), task_logs,
-                AgentRoutes(hub.registry, self.access, agent.audit, RateLimit(20, 60)),
+                AgentRoutes(hub.registry, self.access, agent.audit, self._limit("register", 20, 60)),
                 TaskStepRoutes(hub.steps, self.access, steps.anonymous_proposals, known=agent.mask.known),
                 TemplateRoutes(self.access, agent.audit, lambda: agent.configuration["template_variables_allowlist"])]
 

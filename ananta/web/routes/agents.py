@@ -8,7 +8,7 @@ from msgspec import Meta
 from ananta.domain.agents import by_name, entry
 from ananta.hub.registry import Announcement, Registry
 from ananta.store.llm_log import LLMLog
-from ananta.web.access import AUTH, OPEN, Access, RateLimit
+from ananta.web.access import AUTH, OPEN, Access, Counter
 
 
 @dataclass
@@ -48,7 +48,7 @@ class ListQuery:
 class AgentRoutes:
     """Who belongs to this hub. limit: how often one address may register."""
 
-    def __init__(self, registry: Registry, access: Access, audit: LLMLog, limit: RateLimit):
+    def __init__(self, registry: Registry, access: Access, audit: LLMLog, limit: Counter):
         self.registry, self.access, self.audit, self.limit = registry, access, audit, limit
 
     def mount(self, app: Bottle) -> None:

@@ -3,9 +3,9 @@ from bottle import Bottle, request
 
 from ananta.agent.configuration import LiveConfiguration
 from ananta.domain.configuration import MASK
-from ananta.store.llm_log import LLMLog
+from ananta.store.audit import Audit
 from ananta.web import payloads, server
-from ananta.web.access import ADMIN, AUTH, READ
+from ananta.web.access import ADMIN, AUTH, READ, Access
 
 USUAL_MODELS = {"ollama": ("llama3", "mistral"), "openai": ("gpt-4o", "gpt-4-turbo"),
                 "anthropic": ("claude-3-5-sonnet-20240620",), "lmstudio": ("auto",)}
@@ -16,8 +16,8 @@ NEEDS_KEY = ("openai", "anthropic")
 class ConfigurationRoutes:
     """Configuration, and the models that can be chosen."""
 
-    def __init__(self, configuration: LiveConfiguration, audit: LLMLog):
-        self.configuration, self.audit = configuration, audit
+    def __init__(self, configuration: LiveConfiguration, audit: Audit, access: Access):
+        self.configuration, self.audit, self.access = configuration, audit, access
 
     def mount(self, app: Bottle) -> None:
         app.get("/config", callback=self.show, access=READ, gives=dict)
@@ -31,7 +31,8 @@ class ConfigurationRoutes:
     def change(self) -> dict:
         """Merges the given keys; null resets a key to its default. Counts at once and survives a restart."""
         changed = self.configuration.change(payloads.value(request.environ["wsgi.input"].read() or b"{}"))
-        self.audit.write("config_updated", username=server.caller().name, keys=changed)
+        self.audit.write("config_updated", username=server.caller().name,
+                         ip=self.access.address(request.environ), details={"keys": changed})
         return {"status": "updated", "config": self.configuration.shown()}
 
     def providers(self) -> list[dict]:

@@ -8,9 +8,9 @@ from msgspec import Meta
 
 from ananta.agent.policy_files import PolicyFiles
 from ananta.domain.steps import Verdict
-from ananta.store.llm_log import LLMLog
+from ananta.store.audit import Audit
 from ananta.web import payloads, server
-from ananta.web.access import ADMIN, AUTH
+from ananta.web.access import ADMIN, AUTH, Access
 
 ANY_OBJECT = ({"type": "object"},)
 
@@ -41,8 +41,9 @@ class CheckAnswer:
 class PolicyRoutes:
     """Check a command, read and replace the rules. decide(command, cwd, shell=...); cwd: where a session starts."""
 
-    def __init__(self, decide: Callable[..., Verdict], files: PolicyFiles, audit: LLMLog, *, cwd: Callable[[], str]):
-        self.decide, self.files, self.audit, self.cwd = decide, files, audit, cwd
+    def __init__(self, decide: Callable[..., Verdict], files: PolicyFiles, audit: Audit, access: Access, *,
+                 cwd: Callable[[], str]):
+        self.decide, self.files, self.audit, self.access, self.cwd = decide, files, audit, access, cwd
 
     def mount(self, app: Bottle) -> None:
         app.post("/policy/check", callback=self.check, access=AUTH, body=CheckRequest, gives=CheckAnswer)
@@ -63,5 +64,6 @@ class PolicyRoutes:
         """Replaces all rules. A set with an example that does not hold is refused as a whole, and nothing changes."""
         document = payloads.mapping(request.environ["wsgi.input"].read())
         count = self.files.replace(document)
-        self.audit.write("policy_updated", username=server.caller().name, rules=count)
+        self.audit.write("policy_updated", username=server.caller().name, ip=self.access.address(request.environ),
+                         details={"rules": count})
         return {"status": "updated", "rules": count}

@@ -8,7 +8,7 @@ from msgspec import Meta
 from ananta.agent.sgpt import Sgpt
 from ananta.errors import InvalidInput
 from ananta.web import server
-from ananta.web.access import AUTH, Access, RateLimit
+from ananta.web.access import AUTH, Access, Counter
 
 
 @dataclass
@@ -23,9 +23,8 @@ class SgptRequest:
 class SgptRoutes:
     """POST /api/sgpt/execute, also as /sgpt/execute."""
 
-    def __init__(self, sgpt: Sgpt, access: Access):
-        self.sgpt, self.access = sgpt, access
-        self.calls = RateLimit(5, 60)
+    def __init__(self, sgpt: Sgpt, access: Access, calls: Counter):
+        self.sgpt, self.access, self.calls = sgpt, access, calls
 
     def mount(self, app: Bottle) -> None:
         for path in ("/api/sgpt/execute", "/sgpt/execute"):
@@ -36,7 +35,9 @@ class SgptRoutes:
         """Answers a prompt; with --shell gives a bare command, and with `execute` runs it if the policy allows it
         without a person's decision."""
         caller = server.caller()
-        self.calls.count(caller.name if caller.kind == "user" else self.access.address(request.environ))
+        address = self.access.address(request.environ)
+        self.calls.count(caller.name if caller.kind == "user" else address)
         if not body.prompt.strip():
             raise InvalidInput("prompt is missing.", code="missing_prompt", details="prompt")
-        return self.sgpt.execute(body.prompt, body.options or [], run=body.execute, caller=caller.name)
+        return self.sgpt.execute(body.prompt, body.options or [], run=body.execute, caller=caller.name,
+                                 address=address)

@@ -16,7 +16,7 @@ from ananta.errors import AnantaError, InvalidInput
 from ananta.store import proposals
 from ananta.store.journal import Journal
 from ananta.web import payloads, server
-from ananta.web.access import AUTH, READ, Access, RateLimit
+from ananta.web.access import AUTH, READ, Access, Counter
 from ananta.web.responses import Raw
 
 TaskId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,200}$", description="names the session and the log records")]
@@ -188,13 +188,13 @@ class LogRecord:
 class StepRoutes:
     """Propose a command, execute one, read what ran."""
 
-    def __init__(self, steps: Steps, journal: Journal, access: Access, *, known: Callable[[str], str],
+    def __init__(self, steps: Steps, journal: Journal, access: Access, anonymous_proposals: Counter, *,
+                 known: Callable[[str], str],
                  propose: Callable[..., Proposed] | None = None, run: Callable[..., Executed] | None = None):
         """propose, run: who does it; on a hub the tasks have a word in it."""
         self.steps, self.journal, self.access = steps, journal, access
         self.propose_order, self.run = propose or steps.propose, run or steps.execute
-        self.anonymous_proposals = RateLimit(10, 60)
-        self.known = known
+        self.anonymous_proposals, self.known = anonymous_proposals, known
 
     def mount(self, app: Bottle) -> None:
         app.post("/step/propose", callback=self.propose, access=READ, body=ProposeRequest, gives=ProposeAnswer,

@@ -10,9 +10,9 @@ from bottle import Bottle, HTTPResponse, request
 
 from ananta.errors import InvalidInput, TooLarge
 from ananta.store import database
-from ananta.store.llm_log import LLMLog
+from ananta.store.audit import Audit
 from ananta.web import payloads, server
-from ananta.web.access import ADMIN, OPEN, Access, RateLimit
+from ananta.web.access import ADMIN, OPEN, Access, Counter
 from ananta.web.metrics import MetricsText
 from ananta.web.responses import JSON, Raw, encode
 
@@ -79,13 +79,12 @@ class ReadyAnswer:
 class SystemRoutes:
     """What monitors and browsers ask. checks: name → function that returns a Check or raises."""
 
-    def __init__(self, access: Access, metrics: MetricsText, audit: LLMLog, *, about: Callable[[], dict],
+    def __init__(self, access: Access, metrics: MetricsText, audit: Audit, *, about: Callable[[], dict],
                  database: Callable[[], Check], llm: Callable[[], Check], hub: Callable[[], Check | None],
-                 rotate: Callable[[], str]):
+                 rotate: Callable[[], str], reports: Counter):
         self.access, self.metrics, self.audit, self.about = access, metrics, audit, about
-        self.database, self.rotate = database, rotate
+        self.database, self.rotate, self.reports = database, rotate, reports
         self.slow = {"hub": Look("hub", hub, keep_s=HUB_KEEP_S), "llm": Look("llm", llm)}
-        self.reports = RateLimit(10, 60)
 
     def mount(self, app: Bottle) -> None:
         app.get("/health", callback=self.health, access=OPEN, gives=dict)
@@ -129,7 +128,7 @@ class SystemRoutes:
     def rotate_token(self) -> dict:
         """Replaces the agent token; the old one is invalid at once."""
         new = self.rotate()
-        self.audit.write("token_rotated", username=server.caller().name)
+        self.audit.write("token_rotated", username=server.caller().name, ip=self.access.address(request.environ))
         return {"status": "rotated", "new_token": new}
 
     def csp_report(self) -> HTTPResponse:

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from ananta.domain.templates import Template, warnings
 from ananta.errors import InvalidInput
 from ananta.store import templates
-from ananta.store.llm_log import LLMLog
+from ananta.store.audit import Audit
 from ananta.web import server
 from ananta.web.access import ADMIN, READ, Access
 
@@ -90,7 +90,7 @@ class DeletedAnswer:
 class TemplateRoutes:
     """Templates of prompts: make, list, change, remove. allowed: the placeholders that are known."""
 
-    def __init__(self, access: Access, audit: LLMLog, allowed: Callable[[], Collection[str]]):
+    def __init__(self, access: Access, audit: Audit, allowed: Callable[[], Collection[str]]):
         self.access, self.audit, self.allowed = access, audit, allowed
 
     def mount(self, app: Bottle) -> None:

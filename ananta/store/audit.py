@@ -1,0 +1,180 @@
+"""Who did what: a table whose rows are chained, so that none can be changed or removed without leaving a mark, and a line
+for each in audit.log.
+
+A row's hash is the link of chain.py over its columns and the link of the row before. Numbers have no gaps. What is missing
+at the end shows where audit.log, which is not in the database, still has it.
+"""
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ananta.domain.redaction import masked
+from ananta.errors import StoreFailed
+from ananta.store import chain, database
+from ananta.store.llm_log import LLMLog
+from ananta.store.records import plain
+
+log = logging.getLogger(__name__)
+TURN, BATCH = "audit", 1000
+_COLUMNS = "id, timestamp, username, ip, action, details, hash"
+Rows = Callable[..., list[tuple]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What somebody did. details: a JSON object; ip: None for what did not come from outside."""
+
+    id: int
+    timestamp: float
+    username: str
+    ip: str | None
+    action: str
+    details: dict
+
+
+@dataclass(frozen=True)
+class AuditFinding:
+    """The first entry that is not as it was written. kind: "altered" or "removed"."""
+
+    kind: str
+    id: int
+    timestamp: float | None = None
+    action: str | None = None
+
+
+@dataclass(frozen=True)
+class AuditVerification:
+    """What the audit trail is worth. entries: how many were looked at."""
+
+    entries: int
+    finding: AuditFinding | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.finding is None
+
+
+class Audit:
+    """Writes the trail and reads it. May be used from any thread."""
+
+    def __init__(self, path: Path, *, mask: Callable[[str], str], now: Callable[[], float] = time.time):
+        self.file = LLMLog(path, mask=mask, now=now)
+        self.mask, self.now = mask, now
+        self._warned = False
+
+    def write(self, action: str, *, username: str, ip: str | None = None, details: dict | None = None, **more: object) -> None:
+        """Keeps that somebody did something, masked. more: further details. A failure is logged and is nobody's problem:
+        what is told here has happened."""
+        told = {**(details or {}), **more}
+        row: dict = {}
+        try:
+            row = self._add(action, username, ip, told)
+            self._warned = False
+        except Exception as failure:
+            if not self._warned:
+                log.warning("The audit table cannot be written: %s", failure)
+            self._warned = True
+        self.file.write(action, **{"timestamp": row.get("timestamp", self.now()), "username": username, "ip": ip, "details": told},
+                        **{name: row[name] for name in ("id", "hash") if name in row})
+
+    def _add(self, action: str, username: str, ip: str | None, told: dict) -> dict:
+        details = msgspec.json.encode(masked(told, self._masked)).decode()  # type: ignore[arg-type]
+        # For good: the line in audit.log must not outlive its row.
+        with database.writing(for_good=True):
+            database.turn(TURN)
+            last = database.rows("SELECT id, hash FROM audit_logs ORDER BY id DESC LIMIT 1")
+            number, prev = last[0] if last else (0, chain.FIRST)
+            row = {"id": number + 1, "timestamp": self.now(), "username": self._masked(username),
+                   "ip": None if ip is None else self._masked(ip), "action": self._masked(action), "details": details}
+            row["hash"] = chain.seal(row, prev)[1]
+            database.change(f"INSERT INTO audit_logs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", *row.values())
+        return row
+
+    def _masked(self, text: str) -> str:
+        # Postgres has no NUL in texts, and the link must be that of what is stored.
+        return self.mask(plain(text)).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def entries(limit: int, offset: int) -> list[Entry]:
+    """Returns the newest entries, newest first, without the first `offset` of them."""
+    return [Entry(number, timestamp, username, ip, action, msgspec.json.decode(details))
+            for number, timestamp, username, ip, action, details, _ in database.rows(
+                f"SELECT {_COLUMNS} FROM audit_logs ORDER BY id DESC LIMIT ? OFFSET ?", limit, offset)]
+
+
+# --- is it what was written?
+
+
+def verify(path: Path, url: str | Path) -> AuditVerification:
+    """Returns what the trail in the database is worth, compared with itself and with the lines of the audit.log at `path`;
+    changes nothing, and may run beside the service. url: as for database.open. Raises StoreFailed."""
+    # The lines first: then the table holds at least what they tell.
+    told = dict(_lines(path))
+    if str(url).startswith(("postgresql://", "postgres://")):
+        from ananta.store.postgres import Postgres
+
+        shared = Postgres(str(url))
+        try:
+            return _verify(shared.rows, told)
+        finally:
+            shared.close_all()
+    file = Path(str(url).removeprefix("sqlite:///")).absolute()
+    if not file.exists():
+        return _verify(lambda sql, *values: [], told)
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'audit_logs'").fetchone():
+                return _verify(lambda sql, *values: [], told)
+            return _verify(lambda sql, *values: connection.execute(sql, values).fetchall(), told)
+    except sqlite3.Error as cause:
+        raise StoreFailed(f"The audit trail in {file} cannot be read: {cause}") from cause
+
+
+def _verify(rows: Rows, told: dict[int, tuple[str, float, str]]) -> AuditVerification:
+    count, prev = 0, chain.FIRST
+    for row in _in_order(rows):
+        number, timestamp, username, ip, action, details, link = row
+        if number != count + 1:
+            return AuditVerification(count, _named("removed", count + 1, told))
+        fields = {"id": number, "timestamp": timestamp, "username": username, "ip": ip, "action": action, "details": details}
+        if chain.seal(fields, prev)[1] != link or told.get(number, (link,))[0] != link:
+            return AuditVerification(count, AuditFinding("altered", number, timestamp, action))
+        count, prev = number, link
+    lost = min((number for number in told if number > count), default=None)
+    return AuditVerification(count, None if lost is None else _named("removed", lost, told))
+
+
+def _named(kind: str, number: int, told: dict[int, tuple[str, float, str]]) -> AuditFinding:
+    _, timestamp, action = told.get(number, ("", None, None))
+    return AuditFinding(kind, number, timestamp, action)
+
+
+def _in_order(rows: Rows) -> Iterator[tuple]:
+    last = 0
+    while batch := rows(f"SELECT {_COLUMNS} FROM audit_logs WHERE id > ? ORDER BY id LIMIT ?", last, BATCH):
+        yield from batch
+        last = batch[-1][0]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, tuple[str, float, str]]]:
+    """The entries that the current audit.log tells of, by number: link, time and action."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    told = msgspec.json.decode(line)
+                    number, link = told["id"], told["hash"]
+                except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+                    continue  # of the time when the table did not answer
+                if isinstance(number, int):
+                    yield number, (link, told.get("timestamp"), told.get("event"))
+    except FileNotFoundError:
+        return
+    except OSError as cause:
+        raise StoreFailed(f"{path} cannot be read: {cause.strerror}.") from cause

@@ -1,0 +1,79 @@
+"""GET /audit-logs, and what it holds."""
+import json
+import sqlite3
+
+import pytest
+
+from tests.conftest import ananta
+
+TOKEN, PASSWORD = "hub-secret-token-0123", "correct horse battery"
+
+
+@pytest.fixture
+def hub(start, database_url):
+    extra = {"DATABASE_URL": database_url} if database_url else {}
+    return start("hub", "--role", "hub", "--host", "127.0.0.1", token=TOKEN, INITIAL_ADMIN_PASSWORD=PASSWORD,
+                 DEFAULT_PROVIDER="mock", **extra)
+
+
+def test_what_was_done_is_listed_newest_first(hub):
+    hub.post("/users", json={"username": "ada", "password": PASSWORD})
+    hub.request("PUT", "/users/ada/role", json={"role": "admin"})
+    hub.post("/login", json={"username": "ada", "password": "wrong"})
+    hub.post("/login", json={"username": "ada", "password": PASSWORD})
+    hub.post("/users/ada/reset-password", json={"new_password": "staple of the horse"})
+    hub.request("DELETE", "/users/ada")
+    hub.post("/config", json={"command_timeout": 5})
+    hub.request("PUT", "/policy", json={"rules": []})
+    hub.post("/csp-report", json={"csp-report": {}})
+    hub.post("/api/sgpt/execute", json={"prompt": "x"})
+    listed = hub.get("/audit-logs").json()
+    assert [each["action"] for each in reversed(listed)] == [
+        "user_created", "user_role_updated", "login_failed", "login_success", "password_reset", "user_deleted", "config_updated",
+        "policy_updated", "CSP_VIOLATION", "sgpt_success"]
+    assert all(set(each) == {"id", "timestamp", "username", "ip", "action", "details"} for each in listed)
+    assert all(each["ip"] == "127.0.0.1" and isinstance(each["details"], dict) for each in listed)
+    by = {each["action"]: each for each in listed}
+    assert by["user_role_updated"]["details"] == {"user": "ada", "role": "admin"}
+    assert by["config_updated"]["details"] == {"keys": ["command_timeout"]}
+    assert (by["login_success"]["username"], by["user_deleted"]["username"], by["CSP_VIOLATION"]["username"]) == (
+        "ada", "admin_via_token", "system")
+    assert hub.get("/api/system/audit-logs?limit=2&offset=1").json() == listed[1:3]
+    assert PASSWORD not in json.dumps(listed) and "staple" not in json.dumps(listed)
+    assert ananta(hub.folder, "log", "verify", **_database(hub)).stdout.splitlines()[1].startswith("ok    10 audit entries")
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "offset=-1", "limit=x"])
+def test_odd_pages_are_refused(guarded, query):
+    assert guarded.get(f"/audit-logs?{query}").status_code == 400
+
+
+def test_the_trail_is_for_administrators(start):
+    guarded = start("guarded", "--host", "127.0.0.1", token=TOKEN, INITIAL_ADMIN_PASSWORD=PASSWORD)
+    guarded.post("/users", json={"username": "ada", "password": PASSWORD})
+    token = guarded.post("/login", json={"username": "ada", "password": PASSWORD}).json()["access_token"]
+    for path in ("/audit-logs", "/api/system/audit-logs"):
+        assert guarded.get(path, auth=False).status_code == 401
+        assert guarded.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == 403
+        assert guarded.get(path).status_code == 200
+    insecure = start("insecure")
+    assert insecure.get("/audit-logs").status_code == 401
+
+
+def test_a_changed_entry_is_found(start):
+    worker = start("worker", "--host", "127.0.0.1", token=TOKEN)
+    for number in range(3):
+        worker.post("/config", json={"command_timeout": number + 5})
+    worker.stop()
+    good = ananta(worker.folder, "log", "verify", "--json")
+    assert good.returncode == 0 and json.loads(good.stdout)["audit"] == {"ok": True, "entries": 3, "finding": None}
+    with sqlite3.connect(worker.data / "ananta.db") as connection:
+        connection.execute("UPDATE audit_logs SET username = 'somebody else' WHERE id = 2")
+    connection.close()
+    bad = ananta(worker.folder, "log", "verify")
+    assert bad.returncode == 1 and "ALTERED  audit entry 2 (config_updated)" in bad.stdout
+    assert not json.loads(ananta(worker.folder, "log", "verify", "--json").stdout)["ok"]
+
+
+def _database(hub):
+    return {"DATABASE_URL": hub.settings["DATABASE_URL"]} if "DATABASE_URL" in hub.settings else {}
