@@ -45,4 +45,4 @@ def test_the_same_letters_are_the_same_password_however_they_are_sent():
 
 def test_the_list_of_common_passwords_is_whole():
     found = accounts.common_passwords()
-    assert len(found) > 10_000 and all(each == each.lower() and len(each) >= 4 for each in found)
+    assert len(found) > 1_000 and {"hubsecret", "123456789"} <= found and all(each == each.lower() and len(each) >= 4 for each in found)

@@ -118,7 +118,7 @@ def test_events_cross(hubs):
     task_id = task(hubs[0])
     with requests.get(f"{hubs[1].url}/events", params={"token": HUB}, stream=True, timeout=WAIT_S) as stream:
         assert stream.status_code == 200
-        lines = stream.iter_lines()
+        lines = stream.iter_lines(chunk_size=1)
         next(lines)
         hubs[0].request("PATCH", f"/tasks/{task_id}", json={"status": "done"})
         for line in lines:
