@@ -26,7 +26,7 @@ from ananta.agent.watch import ModelWatch
 from ananta.domain.events import CONFIG_UPDATED, TASK_RECORD, Event
 from ananta.domain.redaction import Redactor
 from ananta.domain.steps import STRICTNESS, Record, Verdict
-from ananta.errors import CannotStart, InvalidInput, ShellFailed
+from ananta.errors import CannotStart, ShellFailed
 from ananta.settings import Settings
 from ananta.shell import containment
 from ananta.shell.runner import Runner
@@ -265,7 +265,7 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket)
     try:
         server = build(agent, settings)
         agent.describe(server.url)
-        first = _first_admin(settings)
+        first = _open_accounts(settings)
         server.start()
         for line in _greeting(agent, server, first):
             say(line)
@@ -314,22 +314,19 @@ def _signals() -> Iterator[socket.socket]:
         writer.close()
 
 
-def _first_admin(settings: Settings) -> str | None:
-    """Makes the first user where there is none, and returns the line that tells of it: the only place where a random
-    password is ever shown. A worker needs none, unless somebody has set its password."""
+def _open_accounts(settings: Settings) -> str | None:
+    """Forgets what has expired, makes the first user where there is none, and returns the line that tells of it: the only
+    place where a random password is ever shown. A worker needs no user, unless somebody has set the password."""
+    from ananta.store import accounts, limits
+
+    limits.prune(time.time())
+    accounts.prune(time.time())
     name, password = settings.initial_admin_user, settings.initial_admin_password
     of_hub = settings.role == "hub" or (password is not None and not database.shared())
     if settings.disable_initial_admin or not of_hub:
         return None
     import secrets
 
-    from ananta.domain.accounts import check_username
-    from ananta.store import accounts
-
-    try:
-        check_username(name)
-    except InvalidInput as cause:
-        raise settings_module.SettingInvalid(f"INITIAL_ADMIN_USER={name!r} is not possible: {cause.message}") from cause
     random = secrets.token_urlsafe(12)
     if not accounts.ensure_admin(name, password or random, time.time()):
         return None

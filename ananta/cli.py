@@ -122,6 +122,23 @@ def _parser() -> argparse.ArgumentParser:
     add("show", _token_show, "print the token", "ananta token show", to=token)
     add("rotate", _token_rotate, "replace the token; a running agent takes the new one at once", "ananta token rotate",
         to=token)
+    user = family("user", "the people who can sign in")
+    making = add("add", _user_add, "make a user", "ananta user add ada --admin", to=user)
+    making.add_argument("name", help="the user name")
+    making.add_argument("--admin", action="store_true", help="make an administrator")
+    add("list", _user_list, "show the users", "ananta user list --json", to=user)
+    passwd = add("passwd", _user_passwd, "give a user another password; all sign-ins of the user end", "ananta user passwd ada",
+                 to=user)
+    passwd.add_argument("name", help="the user name")
+    for command in (making, passwd):
+        source = command.add_mutually_exclusive_group()
+        source.add_argument("--password-stdin", action="store_true", help="read the password from standard input, one line")
+        source.add_argument("--generate", action="store_true", help="take a random password and print it, this once")
+    role = add("role", _user_role, "give a user another role, which counts at once", "ananta user role ada admin", to=user)
+    role.add_argument("name", help="the user name")
+    role.add_argument("role", choices=("user", "admin"))
+    removing = add("remove", _user_remove, "remove a user; all sign-ins of the user end", "ananta user remove ada", to=user)
+    removing.add_argument("name", help="the user name")
     policy = family("policy", "what the policy says of commands")
     check = add("check", _policy_check, "say whether a command is allowed, asked about or denied, and why",
                 "ananta policy check \"find . -name '*.tmp' -delete\"", to=policy)
@@ -249,6 +266,86 @@ def _token_rotate(options: argparse.Namespace, environment: dict[str, str]) -> i
     token = tokens.rotate(_settings(options, environment))
     say(json.dumps({"agent_token": token}) if options.json else token)
     return 0
+
+
+def _user_add(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import users
+
+    settings = _settings(options, environment)
+    users.check_name(options.name)
+    password = _new_password(options)
+    user = users.add(settings, options.name, password, admin=options.admin)
+    return _tell_user(options, {"username": user.username, "role": user.role}, f"The user {user.username} ({user.role}) was made.",
+                      password)
+
+
+def _user_passwd(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import users
+
+    settings = _settings(options, environment)
+    password = _new_password(options)
+    user = users.set_password(settings, options.name, password)
+    return _tell_user(options, {"username": user.username, "role": user.role},
+                      f"{user.username} has a new password; all sign-ins of before have ended.", password)
+
+
+def _user_list(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import users
+
+    found = users.listed(_settings(options, environment))
+    if options.json:
+        say(json.dumps([{"username": each.username, "role": each.role, "mfa_enabled": each.mfa_enabled,
+                         "created_at": each.created_at} for each in found]))
+        return 0
+    for each in found:
+        say(f"{each.role.ljust(5)}  {each.username}")
+    if not found:
+        say("There are no users: `ananta user add NAME --admin` makes one.", error=True)
+    return 0
+
+
+def _user_role(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import users
+
+    user = users.set_role(_settings(options, environment), options.name, options.role)
+    return _tell_user(options, {"username": user.username, "role": user.role}, f"The role of {user.username} is {user.role} now.")
+
+
+def _user_remove(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import users
+
+    users.remove(_settings(options, environment), options.name)
+    return _tell_user(options, {"username": options.name, "removed": True}, f"The user {options.name} was removed.")
+
+
+def _tell_user(options: argparse.Namespace, facts: dict, text: str, password: str | None = None) -> int:
+    shown = password is not None and options.generate
+    if options.json:
+        say(json.dumps(facts | ({"password": password} if shown else {})))
+        return 0
+    if shown:
+        say(password or "")
+        say(f"{text} The password is not shown again.", error=True)
+    else:
+        say(text)
+    return 0
+
+
+def _new_password(options: argparse.Namespace) -> str:
+    from ananta.operations import users
+
+    if options.generate:
+        return users.new_password()
+    if options.password_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        raise InvalidInput("Nobody can be asked for a password here: use --password-stdin or --generate.")
+    import getpass
+
+    password = getpass.getpass("New password: ")
+    if getpass.getpass("The same again: ") != password:
+        raise InvalidInput("These are two different passwords: nothing was changed.")
+    return password
 
 
 def _policy_check(options: argparse.Namespace, environment: dict[str, str]) -> int:

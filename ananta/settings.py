@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ananta.domain.accounts import check_username
 from ananta.domain.configuration import is_address
-from ananta.errors import SettingInvalid
+from ananta.errors import InvalidInput, SettingInvalid
 
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
@@ -287,6 +288,10 @@ def check(settings: Settings, *, has_token: bool) -> None:
         raise SettingInvalid(
             f"HOST={settings.host!r} can be reached by others, and without a token everybody there could run commands: "
             "set AGENT_TOKEN, or let `ananta token new` make one, or set ALLOW_INSECURE=true.")
+    try:
+        check_username(settings.initial_admin_user)
+    except InvalidInput as cause:
+        raise SettingInvalid(f"INITIAL_ADMIN_USER={settings.initial_admin_user!r} is not possible: {cause.message}") from cause
     if "*" in settings.cors_origins and not (has_token and settings.anonymous_reads == "off"):
         raise SettingInvalid("CORS_ORIGINS='*' is not possible: it is allowed only with AGENT_TOKEN set and "
                              "ANONYMOUS_READS=off; otherwise list the origins.")

@@ -114,11 +114,13 @@ class Tokens:
 
     def _role(self, claims: dict) -> object:
         """Returns the role that the bearer has now, None for a token that is not valid any more."""
-        # The command line of this machine signs for itself: who has the key could as well sign for any user.
-        found = self.standing(claims["sub"]) if claims["sub"] != accounts.COMMAND_LINE else None
+        name, claimed = claims["sub"], claims.get("role") or accounts.USER
+        if name == accounts.COMMAND_LINE:
+            # It signs for itself: who has the key of this machine could as well sign for any user.
+            return claimed
+        found = self.standing(name)
         if found is None:
-            unknown = self.known_only and claims["sub"] != accounts.COMMAND_LINE
-            return None if unknown else claims.get("role", accounts.USER)
+            return None if self.known_only else claimed
         generation = claims.get("gen")
         if found.deleted or not isinstance(generation, int) or generation < found.generation:
             return None

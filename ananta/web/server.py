@@ -266,7 +266,8 @@ class Server:
             time.sleep(0.01)
         self._server.task_dispatcher.shutdown(timeout=0.1)
         self._server.trigger.pull_trigger(self._map.clear)
-        self._loop.join(2)
+        if self._loop.is_alive():
+            self._loop.join(2)
         self._server.close()
 
     def _close_listener(self) -> None:

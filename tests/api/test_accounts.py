@@ -7,7 +7,7 @@ import time
 import jwt
 import pytest
 
-from tests.conftest import Ananta
+from tests.conftest import Ananta, ananta
 
 TOKEN, ADMIN_PASSWORD, PASSWORD, OTHER = "hub-secret-token-0123", "the-first-password", "correct horse battery", "staple of the horse"
 _numbers = itertools.count(1)
@@ -217,6 +217,8 @@ def test_a_worker_believes_the_users_of_its_hub_but_not_those_it_deleted(start):
     of_hub = bearer(jwt.encode({"sub": "ada", "role": "user", "gen": 3, "exp": time.time() + 600}, key, algorithm="HS256"))
     assert worker.get("/providers", headers=of_hub).status_code == 200 and worker.get("/users", headers=of_hub).status_code == 403
     assert worker.get("/me", headers=of_hub).status_code == 404
+    no_role = bearer(jwt.encode({"sub": "bob", "role": None, "exp": time.time() + 600}, key, algorithm="HS256"))
+    assert worker.get("/providers", headers=no_role).status_code == 200 and worker.get("/users", headers=no_role).status_code == 403
     assert sign_in(worker, "admin", ADMIN_PASSWORD).status_code == 200
     make(worker, "ada")
     assert worker.request("DELETE", "/users/ada").status_code == 200
@@ -347,6 +349,23 @@ def test_no_administrator_is_made_where_none_is_wanted(start):
         own = start(name, *arguments, "--host", "127.0.0.1", token=TOKEN, **environment)
         assert own.get("/users").json() == []
         assert not [each for each in own.lines if "sign in" in each]
+
+
+@pytest.mark.parametrize("name", ["system", "..", "Command-Line"])
+def test_a_name_that_users_cannot_have_stops_the_start(tmp_path, name):
+    done = ananta(tmp_path, "--role", "hub", "--port", "0", INITIAL_ADMIN_USER=name, DISABLE_LLM_CHECK="1")
+    assert done.returncode == 2 and "INITIAL_ADMIN_USER" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_stream_ends_with_the_user(hub, name):
+    token = signed_in(hub, name)["access_token"]
+    with hub.get("/events", headers=bearer(token), stream=True) as stream:
+        assert stream.status_code == 200
+        hub.request("DELETE", f"/users/{name}")
+        # It is looked at again from time to time; what comes until then are comments and events.
+        for _ in stream.iter_content(None):
+            pass
+    assert hub.get("/events", headers=bearer(token)).status_code == 401
 
 
 def actions(server) -> str:
