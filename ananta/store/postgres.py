@@ -161,9 +161,14 @@ class Postgres(PooledPostgresqlDatabase):
             raise psycopg.OperationalError(result.get_error_message().strip())
 
     def _ask(self, sql: str, values: Sequence[object]) -> psycopg.Cursor:
-        """Sends a statement past Peewee, at half the cost."""
+        """Sends a statement past Peewee, at a third of the cost. Its rows are to be fetched before the next one."""
+        connection = self.connection()
+        # Making a cursor takes longer than using it; nobody else has this connection meanwhile.
+        cursor = connection.__dict__.get("kept_cursor")
+        if cursor is None:
+            cursor = connection.kept_cursor = connection.cursor()
         try:
-            return self.connection().execute(translated(sql), tuple(map(_plain, values)))
+            return cursor.execute(translated(sql), tuple(map(_plain, values)))
         except psycopg.IntegrityError as cause:
             raise peewee.IntegrityError(*cause.args) from cause
 

@@ -163,6 +163,7 @@ class TaskRoutes:
     def create(self, body: TaskRequest) -> Raw:
         """Makes a task; without an id it gets the next number."""
         now = time.time()
+        _other_parent(body.parent_task_id, body.id)
         task = tasks.create(Task(
             id=_own_id(body.id), title=_title(body), description=body.description, status=body.status,
             priority=body.priority or "Medium", template_id=body.template_id, tags=tuple(body.tags), team_id=body.team_id,
@@ -178,8 +179,7 @@ class TaskRoutes:
         values = {each.name: getattr(body, each.name) for each in fields(body) if getattr(body, each.name) is not UNSET}
         if "title" in values and not values["title"].strip():
             raise _title_required()
-        if values.get("parent_task_id") == task_id:
-            raise InvalidInput("A task cannot be its own parent.", details="parent_task_id")
+        _other_parent(values.get("parent_task_id"), task_id)
         _callback(values.get("callback_url"))
         if "callback_token" in values:
             values["callback_token"] = self._sealed(values["callback_token"])
@@ -216,6 +216,11 @@ def _own_id(given: str | None) -> str:
         raise InvalidInput("id may have 1 to 64 letters, digits, dots, dashes and underscores, not only dots, and cannot be "
                            "`archived`: leave it out to get the next number.", details="id")
     return given or ""
+
+
+def _other_parent(parent_id: str | None, task_id: str | None) -> None:
+    if parent_id is not None and parent_id == task_id:
+        raise InvalidInput("A task cannot be its own parent.", details="parent_task_id")
 
 
 def _title(body: TaskRequest) -> str:
