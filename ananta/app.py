@@ -137,8 +137,12 @@ class Agent:
         vault.check()
         self.hub = Hub(steps=self.steps, decisions=self.decisions, events=self.events, vault=vault,
                        registration_token=self.settings.registration_token, configuration=self.configuration,
-                       own_urls=lambda: self.own_urls)
+                       own_urls=lambda: self.own_urls, flush=self._flush)
         self.hub.open()
+
+    def _flush(self) -> None:
+        if database.shared():
+            self.notices.flush()
 
     def _make_runner(self) -> Runner:
         kept = (self.data_dir, self.secrets.directory)

@@ -20,7 +20,7 @@ class Hub:
     """Composition of the hub's parts. own_urls: addresses that are this process itself."""
 
     def __init__(self, *, steps: Steps, decisions: Decisions, events: Events, vault: Vault, registration_token: str | None,
-                 configuration: LiveConfiguration, own_urls: Callable[[], frozenset[str]]):
+                 configuration: LiveConfiguration, own_urls: Callable[[], frozenset[str]], flush: Callable[[], None]):
         self.vault = vault
         self.callbacks = Callbacks(vault.open)
         self.news = TaskNews(events, self.callbacks)
@@ -29,7 +29,7 @@ class Hub:
             vault=vault, events=events, registration_token=registration_token, own_token=lambda credential: False,
             is_self=self.workers.is_self, offline_after_s=lambda: configuration["agent_offline_timeout"])
         self.steps = TaskSteps(steps=steps, decisions=decisions, workers=self.workers, target_of=self.target_of,
-                               changed=self.news.tell)
+                               changed=self.news.tell, flush=flush)
 
     def target_of(self, task: Task) -> Target | None:
         """Returns the agent that has the task, None when that is this hub itself."""

@@ -67,12 +67,13 @@ class TaskProposal:
 
 
 class TaskSteps:
-    """The two verbs for tasks. target_of: the agent of a task, None when it is this process itself."""
+    """The two verbs for tasks. target_of: the agent of a task, None when it is this process itself; flush: returns when
+    other hubs can read the records that this one has written."""
 
     def __init__(self, *, steps: Steps, decisions: Decisions, workers: Workers, target_of: Callable[[Task], Target | None],
-                 changed: Callable[[Task], None], now: Callable[[], float] = time.time):
+                 changed: Callable[[Task], None], flush: Callable[[], None], now: Callable[[], float] = time.time):
         self.steps, self.decisions, self.workers, self.target_of = steps, decisions, workers, target_of
-        self.changed, self.now = changed, now
+        self.changed, self.flush, self.now = changed, flush, now
         self._unnoted: deque[Record] = deque()
         self._noting = threading.Lock()
         steps.on_begin.append(self._begun)
@@ -361,6 +362,7 @@ class TaskSteps:
         except NotFound:
             return  # a session that is no task
         self.changed(task)
+        self.flush()
 
     def reconcile(self) -> None:
         """Adds to the tasks what is in the log and not in their history: what a crash came between, and what it cut

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 CHANNEL = "ananta_events"
 KEEP_S, PRUNE_S, LOOK_S, INDEX_S = 600.0, 60.0, 60.0, 0.5
 RETRY_S, RETRY_MOST_S, STOP_S = 0.2, 10.0, 2.0
+FLUSH_S = 1.0
 BATCH, WAITING = 200, 5000
 
 
@@ -55,6 +56,9 @@ class Notices:
         self.listening = threading.Event()
         self._outbox: deque[_Told] = deque()
         self._lock = threading.Lock()
+        # How much was handed in, and how much of that is written or given up.
+        self._in = self._out = 0
+        self._progress = threading.Condition(self._lock)
         self._wake, self._stop = threading.Event(), threading.Event()
         # Records of the log may be missing from the shared table: at the start nobody knows.
         self._behind = True
@@ -98,10 +102,18 @@ class Notices:
             return
         with self._lock:
             self._outbox.append(told)
+            self._in += 1
             if len(self._outbox) > self.waiting:
                 # Records can be found again.
                 self._behind |= self._outbox.popleft().record is not None
+                self._out += 1
         self._wake.set()
+
+    def flush(self, wait_s: float = FLUSH_S) -> None:
+        """Waits until the other hubs can see what was handed in before, at most wait_s seconds."""
+        with self._progress:
+            until = self._in
+            self._progress.wait_for(lambda: self._out >= until, timeout=wait_s)
 
     # --- sending
 
@@ -138,6 +150,9 @@ class Notices:
                 with self._lock:
                     self._outbox.extendleft(reversed(batch))
                 raise
+            with self._progress:
+                self._out += len(batch)
+                self._progress.notify_all()
 
     def _write(self, batch: list[_Told]) -> None:
         from ananta.store.postgres import number
