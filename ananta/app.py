@@ -137,7 +137,7 @@ class Agent:
         vault.check()
         self.hub = Hub(steps=self.steps, decisions=self.decisions, events=self.events, vault=vault,
                        registration_token=self.settings.registration_token, configuration=self.configuration,
-                       own_urls=lambda: self.own_urls, flush=self._flush)
+                       own_urls=lambda: self.own_urls, flush=self._flush, mask=self.mask)
         self.hub.open()
 
     def _flush(self) -> None:

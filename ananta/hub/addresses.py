@@ -2,6 +2,7 @@
 
 The address that was checked is the one that is connected to, so no name can change what it means in between.
 """
+import functools
 import ipaddress
 import socket
 import time
@@ -60,14 +61,19 @@ def connected(found: list, until: float) -> socket.socket:
 
 def secured(connection: socket.socket, host: str, until: float) -> socket.socket:
     """Returns the connection inside of TLS, the certificate checked for this host. Raises OSError."""
+    connection.settimeout(left(until))
+    return _context().wrap_socket(connection, server_hostname=host)
+
+
+@functools.cache
+def _context():
     import ssl
 
     import certifi
 
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
-    connection.settimeout(left(until))
-    return context.wrap_socket(connection, server_hostname=host)
+    return context
 
 
 def left(until: float) -> float:

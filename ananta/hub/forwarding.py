@@ -26,7 +26,8 @@ from ananta.hub import addresses
 from ananta.hub.addresses import Refused
 
 log = logging.getLogger(__name__)
-ANSWER_BYTES, CHUNK_BYTES = 32 << 20, 256 << 10
+ANSWER_BYTES, CHUNK_BYTES = 16 << 20, 256 << 10
+TOLD_CHARS = 500
 CONNECT_S, IDLE_S, KEPT = 5.0, 30.0, 16
 PER_WORKER, IN_ALL, WORKERS = 64, 192, 2000
 PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0)  # between the times a lost answer is asked for again
@@ -56,16 +57,18 @@ class _Lost(Exception):
 
 
 class Workers:
-    """Calls workers; thread-safe. `close` ends the calls under way. own_urls: addresses that are this hub itself."""
+    """Calls workers; thread-safe. `close` ends the calls under way. own_urls: addresses that are this hub itself;
+    mask: a text without the secrets this hub knows."""
 
-    def __init__(self, *, own_urls: Callable[[], frozenset[str]], per_worker: int = PER_WORKER, in_all: int = IN_ALL):
-        self.own_urls, self._per_worker = own_urls, per_worker
+    def __init__(self, *, own_urls: Callable[[], frozenset[str]], mask: Callable[[str], str], per_worker: int = PER_WORKER, in_all: int = IN_ALL):
+        self.own_urls, self.mask, self._per_worker = own_urls, mask, per_worker
         self.lane = Lane("calls of agents", in_all, retry_after_s=5)
         self._lanes: dict[str, Lane] = {}
         self._idle: dict[tuple[str, str], list[tuple[float, _Connection]]] = {}
         self._active: set[_Connection] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._swept_at = time.monotonic()
 
     def is_self(self, url: str) -> bool:
         """Whether the address is this hub's own."""
@@ -221,7 +224,24 @@ class Workers:
             status, answer = self._once(method, url, path, token, content, until, key)
             if status != 401:
                 break
+        if not 200 <= status < 300 and answer:
+            answer = self._clean(answer, tokens)
         return status, answer
+
+    def _clean(self, answer: dict, tokens: Tokens) -> dict:
+        """What an agent says went wrong, without tokens and not longer than somebody reads."""
+        def text(value: str) -> str:
+            for token in tokens:
+                value = value.replace(token, "***") if token else value
+            return self.mask(value)[:TOLD_CHARS]
+
+        kept = {name: text(each) if isinstance(each, str) else each for name, each in answer.items()
+                if name in ("code", "error", "message", "exit_code", "id")}
+        if isinstance(answer.get("reasons"), list):
+            kept["reasons"] = [text(str(each)) for each in answer["reasons"][:20]]
+        if isinstance(answer.get("output"), str):
+            kept["output"] = answer["output"]
+        return kept
 
     def _once(self, method: str, url: str, path: str, token: str | None, content: bytes | None, until: float,
               key: str | None) -> tuple[int, dict | None]:
@@ -266,13 +286,21 @@ class Workers:
 
     def _give_back(self, url: str, connection: "_Connection", keep: bool) -> None:
         parts = urlsplit(url)
+        now, old = time.monotonic(), []
         with self._lock:
             self._active.discard(connection)
-            kept = self._idle.setdefault((parts.scheme, parts.netloc), [])
-            if keep and len(kept) < KEPT and not self._closed.is_set():
-                kept.append((time.monotonic(), connection))
-                return
-        connection.close()
+            place = parts.scheme, parts.netloc
+            if keep and len(self._idle.get(place, ())) < KEPT and not self._closed.is_set():
+                self._idle.setdefault(place, []).append((now, connection))
+            else:
+                old.append(connection)
+            if now - self._swept_at > IDLE_S:
+                self._swept_at = now
+                old += [each for kept in self._idle.values() for since, each in kept if now - since >= IDLE_S]
+                self._idle = {name: young for name, kept in self._idle.items()
+                              if (young := [pair for pair in kept if now - pair[0] < IDLE_S])}
+        for each in old:
+            each.close()
 
 
 class _TooLarge(Exception):

@@ -20,11 +20,11 @@ class Hub:
     """Composition of the hub's parts. own_urls: addresses that are this process itself."""
 
     def __init__(self, *, steps: Steps, decisions: Decisions, events: Events, vault: Vault, registration_token: str | None,
-                 configuration: LiveConfiguration, own_urls: Callable[[], frozenset[str]], flush: Callable[[], None]):
+                 configuration: LiveConfiguration, own_urls: Callable[[], frozenset[str]], flush: Callable[[], None], mask: Callable[[str], str]):
         self.vault = vault
         self.callbacks = Callbacks(vault.open)
         self.news = TaskNews(events, self.callbacks)
-        self.workers = Workers(own_urls=own_urls)
+        self.workers = Workers(own_urls=own_urls, mask=mask)
         self.registry = Registry(
             vault=vault, events=events, registration_token=registration_token, own_token=lambda credential: False,
             is_self=self.workers.is_self, offline_after_s=lambda: configuration["agent_offline_timeout"])

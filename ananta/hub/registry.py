@@ -56,8 +56,8 @@ class Registry:
         with self.lane.take():
             _probe(said.url)
             if self.is_self(said.url):
-                # A hub is no agent of its own.
-                return Agent(said.url, said.name, said.role, last_seen=self.now())
+                raise InvalidInput(f"{said.url} is the address of this hub itself: set AGENT_URL of the agent to an address "
+                                   "under which the hub reaches it.", code="agent_unreachable", details=said.url)
             for _ in range(TRIES):
                 was = agents.get(said.url)
                 agent = self._agreed(said, was, credential)
@@ -137,7 +137,8 @@ class Registry:
         with database.writing():
             if not agents.save(agent, was):
                 return False
-            if agent.token is not None and (was is None or agent.token != was.token):
+            # Of an agent that was not known nobody has proved anything: tasks keep the token they were given.
+            if agent.token is not None and was is not None and agent.token != was.token:
                 tasks.set_tokens_for_url(agent.url, agent.token)
         return True
 

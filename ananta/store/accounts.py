@@ -28,12 +28,11 @@ _SELECT = "SELECT username, role, mfa_enabled, generation, created_at FROM users
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try to sign in. user: None if there is no such user; locks: if it fails, the account is locked."""
+    """One try to sign in. user: None if there is no such user."""
 
     username: str
     user: User | None
     password_hash: str
-    locks: bool
 
     def right(self, password: str) -> bool:
         """Says whether this is the password; takes equally long for users that do not exist."""
@@ -148,36 +147,50 @@ def change_password(attempt: Attempt, password: str, now: float) -> None:
 
 
 def begin_attempt(username: str, now: float) -> Attempt:
-    """Returns a try to sign in, which counts as failed until `succeed`: so many tries at the same moment are not more
-    than many in a row. Raises AccountLocked."""
+    """Returns a try to sign in; what comes of it is told by `succeed` or `fail`. Raises AccountLocked."""
     name = plain(username)
+    found = database.rows("SELECT username, role, mfa_enabled, generation, created_at, password_hash, lockout_until "
+                          "FROM users WHERE username = ? AND deleted_at IS NULL", name)
+    if not found:
+        return Attempt(name, None, _nobody())
+    _refuse_locked(found[0][6], now)
+    return Attempt(name, _user(found[0][:5]), found[0][5])
+
+
+def fail(attempt: Attempt, now: float) -> bool:
+    """Counts a try that was wrong; says whether it is the one that locks the account."""
     with database.writing():
-        found = database.locked("SELECT username, role, mfa_enabled, generation, created_at, password_hash, "
-                                "failed_login_attempts, lockout_until FROM users WHERE username = ? AND deleted_at IS NULL",
-                                name)
-        failed, locked_until = found[0][6:] if found else (0, None)
-        if locked_until is not None and locked_until > now:
-            raise _account_locked(locked_until - now)
+        found = database.locked("SELECT failed_login_attempts, lockout_until FROM users WHERE username = ? "
+                                "AND deleted_at IS NULL", attempt.username)
+        failed, locked_until = found[0] if found else (0, None)
+        if not found or (locked_until is not None and locked_until > now):
+            return False
         failed = 1 if locked_until is not None else failed + 1
         until = now + LOCKED_S if failed >= FAILURES else None
-        database.change("UPDATE users SET failed_login_attempts = ?, lockout_until = ? WHERE username = ?", failed, until, name)
-    if not found:
-        return Attempt(name, None, _nobody(), False)
-    return Attempt(name, _user(found[0][:5]), found[0][5], until is not None)
+        database.change("UPDATE users SET failed_login_attempts = ?, lockout_until = ? WHERE username = ?", failed, until,
+                        attempt.username)
+        return until is not None
 
 
 def succeed(attempt: Attempt, now: float) -> tuple[User, str] | None:
     """Returns the user of an attempt that was right, and a refresh token, and forgets the failures before it; None if
-    the password or the user has been changed meanwhile."""
+    the password or the user has been changed meanwhile. Raises AccountLocked if it was locked meanwhile."""
     with database.writing():
         if not _still(attempt):
             return None
+        locked_until = database.locked("SELECT lockout_until FROM users WHERE username = ?", attempt.username)[0][0]
+        _refuse_locked(locked_until, now)
         forgive(attempt)
         return find(attempt.username), _new_refresh_token(attempt.username, now)
 
 
+def _refuse_locked(until: float | None, now: float) -> None:
+    if until is not None and until > now:
+        raise _account_locked(until - now)
+
+
 def forgive(attempt: Attempt) -> None:
-    """Takes the failures of the attempt's user back, this one included; for what was right after all."""
+    """Takes the failures of the attempt's user back, for what was right after all."""
     with database.writing():
         database.change("UPDATE users SET failed_login_attempts = 0, lockout_until = NULL WHERE username = ? AND generation = ?",
                         attempt.username, attempt.user.generation if attempt.user else -1)

@@ -2,7 +2,7 @@
 for each in audit.log.
 
 A row's hash is the link of chain.py over its columns and the link of the row before. Numbers have no gaps. What is missing
-at the end shows where audit.log, which is not in the database, still has it.
+at the end shows by the fact that names the last entry, and by audit.log, which is not in the database.
 """
 import logging
 import sqlite3
@@ -21,7 +21,7 @@ from ananta.store.llm_log import LLMLog
 from ananta.store.records import plain
 
 log = logging.getLogger(__name__)
-TURN, BATCH = "audit", 1000
+TURN, HEAD, BATCH = "audit", "audit_head", 1000
 _COLUMNS = "id, timestamp, username, ip, action, details, hash"
 Rows = Callable[..., list[tuple]]
 
@@ -88,12 +88,14 @@ class Audit:
         # For good: the line in audit.log must not outlive its row.
         with database.writing(for_good=True):
             database.turn(TURN)
-            last = database.rows("SELECT id, hash FROM audit_logs ORDER BY id DESC LIMIT 1")
-            number, prev = last[0] if last else (0, chain.FIRST)
+            # Behind the last one that was written, also if that is not there any more: its gap stays.
+            number, prev = max(_head(database.rows), _newest())
             row = {"id": number + 1, "timestamp": self.now(), "username": self._masked(username),
                    "ip": None if ip is None else self._masked(ip), "action": self._masked(action), "details": details}
             row["hash"] = chain.seal(row, prev)[1]
             database.change(f"INSERT INTO audit_logs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", *row.values())
+            database.change("INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = "
+                            "excluded.value", HEAD, f"{row['id']} {row['hash']}")
         return row
 
     def _masked(self, text: str) -> str:
@@ -146,8 +148,21 @@ def _verify(rows: Rows, told: dict[int, tuple[str, float, str]]) -> AuditVerific
         if chain.seal(fields, prev)[1] != link or told.get(number, (link,))[0] != link:
             return AuditVerification(count, AuditFinding("altered", number, timestamp, action))
         count, prev = number, link
-    lost = min((number for number in told if number > count), default=None)
+    known = [number for number in (*told, _head(rows)[0]) if number > count]
+    lost = count + 1 if known else None
     return AuditVerification(count, None if lost is None else _named("removed", lost, told))
+
+
+def _head(rows: Rows) -> tuple[int, str]:
+    """The number and the link of the last entry that was written, also of one that is not there any more."""
+    found = rows("SELECT value FROM facts WHERE name = ?", HEAD)
+    number, link = found[0][0].split(" ") if found else ("0", chain.FIRST)
+    return int(number), link
+
+
+def _newest() -> tuple[int, str]:
+    found = database.rows("SELECT id, hash FROM audit_logs ORDER BY id DESC LIMIT 1")
+    return (found[0][0], found[0][1]) if found else (0, chain.FIRST)
 
 
 def _named(kind: str, number: int, told: dict[int, tuple[str, float, str]]) -> AuditFinding:

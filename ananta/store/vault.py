@@ -1,7 +1,7 @@
 """Secrets of others that are stored: sealed with a key made from the secret key."""
 import hashlib
 
-from ananta.errors import CannotStart
+from ananta.errors import CannotStart, StoreFailed
 from ananta.store import facts
 
 FACT = "vault_key"
@@ -29,7 +29,12 @@ class Vault:
         return bytes(SecretBox(self._key).encrypt(text.encode()))
 
     def open(self, sealed: bytes) -> str:
-        """Returns the text. Raises nacl.exceptions.CryptoError for what another key has sealed."""
+        """Returns the text. Raises StoreFailed for what this key has not sealed, or somebody has altered."""
+        from nacl.exceptions import CryptoError
         from nacl.secret import SecretBox
 
-        return SecretBox(self._key).decrypt(bytes(sealed)).decode()
+        try:
+            return SecretBox(self._key).decrypt(bytes(sealed)).decode()
+        except (CryptoError, ValueError) as cause:
+            raise StoreFailed("A token in the database cannot be opened: it was altered, or sealed with another SECRET_KEY. "
+                              "Assign the task anew, or let the agent register.") from cause

@@ -26,7 +26,7 @@ def sign_in(username, password, now=NOW):
 def fail(username, times, now=NOW):
     """Tries that nothing came of; a wrong password is no more than that."""
     for _ in range(times):
-        accounts.begin_attempt(username, now)
+        accounts.fail(accounts.begin_attempt(username, now), now)
 
 
 def code_of(call, *arguments, **named):
@@ -56,7 +56,8 @@ def test_neither_passwords_nor_tokens_are_kept_as_they_are():
 
 def test_an_unknown_user_costs_the_same_work():
     attempt = accounts.begin_attempt("nobody", NOW)
-    assert attempt.password_hash.startswith("scrypt$16384$8$5$") and not attempt.right(PASSWORD) and not attempt.locks
+    assert attempt.password_hash.startswith("scrypt$16384$8$5$") and not attempt.right(PASSWORD)
+    assert accounts.fail(attempt, NOW) is False
     assert accounts.succeed(attempt, NOW) is None
 
 
@@ -73,7 +74,7 @@ def test_five_failures_lock_the_account_even_for_the_right_password():
     accounts.add("ada", PASSWORD, "user", NOW)
     locks = []
     for _ in range(5):
-        locks.append(accounts.begin_attempt("ada", NOW).locks)
+        locks.append(accounts.fail(accounts.begin_attempt("ada", NOW), NOW))
     assert locks == [False] * 4 + [True]
     with pytest.raises(AccountLocked) as refused:
         accounts.begin_attempt("ada", NOW + 1)
@@ -102,20 +103,27 @@ def test_the_fifth_try_may_be_the_right_one():
     assert sign_in("ada", PASSWORD) and sign_in("ada", PASSWORD)
 
 
-def test_tries_at_the_same_moment_are_not_more_than_five():
+def test_of_failures_at_the_same_moment_one_locks_and_a_right_try_after_that_is_refused():
     accounts.add("ada", PASSWORD, "user", NOW)
-    begun, refused = [], []
+    right = accounts.begin_attempt("ada", NOW)
+    locked = []
 
     def attempt():
         try:
-            begun.append(accounts.begin_attempt("ada", NOW))
-        except AccountLocked as error:
-            refused.append(error)
+            locked.append(accounts.fail(right, NOW))
         finally:
             database.close_mine()
 
     at_once([attempt] * 12)
-    assert len(begun) == 5 and len(refused) == 7 and sum(each.locks for each in begun) == 1
+    assert sum(locked) == 1 and len(locked) == 12
+    with pytest.raises(AccountLocked):
+        accounts.succeed(right, NOW)
+
+
+def test_right_tries_at_the_same_moment_are_all_let_in():
+    accounts.add("ada", PASSWORD, "user", NOW)
+    tries = [accounts.begin_attempt("ada", NOW) for _ in range(9)]
+    assert all(accounts.succeed(each, NOW) for each in tries)
 
 
 # --- what ends tokens

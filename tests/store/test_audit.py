@@ -95,6 +95,7 @@ def test_a_rewritten_chain_shows_beside_the_file(trail, place):
     for _ in range(3):
         trail.write("x", username="ada")
     change("DELETE FROM audit_logs")
+    change("DELETE FROM facts WHERE name = 'audit_head'")
     Audit(place[0].with_name("other.log"), mask=str).write("x", username="ada")
     assert audit.verify(*place).finding.kind == "altered"
 
@@ -117,3 +118,16 @@ def test_a_failing_table_stops_nobody_and_is_told_once(trail, place, caplog):
 def test_without_a_table_there_is_nothing_to_verify(tmp_path):
     assert audit.verify(tmp_path / "audit.log", tmp_path / "ananta.db") == audit.AuditVerification(0)
     assert not (tmp_path / "ananta.db").exists()
+
+
+def test_a_removed_end_stays_visible_when_the_trail_goes_on(both):
+    trail = Audit(both / "audit.log", mask=str)
+    for number in range(5):
+        trail.write("did", username="ada", number=number)
+    with database.writing():
+        database.change("DELETE FROM audit_logs WHERE id > 3")
+    url = (both / "url").read_text() if (both / "url").exists() else both / "ananta.db"
+    assert not audit.verify(both / "missing.log", url).ok
+    trail.write("did", username="ada", number=6)
+    found = audit.verify(both / "missing.log", url)
+    assert found.finding is not None and (found.finding.kind, found.finding.id) == ("removed", 4)

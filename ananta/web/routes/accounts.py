@@ -1,21 +1,25 @@
 """Signing in, and the users of this agent."""
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 from bottle import Bottle, request
 from msgspec import Meta
 
+from ananta.agent.lanes import Lane
 from ananta.domain import accounts as rules
 from ananta.domain.accounts import User
-from ananta.errors import AccountLocked, InvalidInput, NotAuthenticated
+from ananta.errors import AccountLocked, Busy, InvalidInput, NotAuthenticated
 from ananta.store import accounts
 from ananta.store.audit import Audit
 from ananta.store.limits import Bans, Limit
 from ananta.web import server
 from ananta.web.access import ADMIN, OPEN, USER, Access
 
+WAITING_PLACES, TURN_S = 16, 5.0
 Text = Annotated[str, Meta(max_length=1000)]
 
 
@@ -110,13 +114,14 @@ class AccountRoutes:
                  revoked: Callable[[], None]):
         self.access, self.audit, self.tries, self.bans = access, audit, tries, bans
         self.min_length, self.first_admin, self.revoked = min_length, first_admin, revoked
+        self.waiting, self._turn = Lane("signing in", WAITING_PLACES, retry_after_s=2), threading.Lock()
 
     def mount(self, app: Bottle) -> None:
         def add(path: str, method: str, callback, **config) -> None:
             for place in (path, "/api/auth" + path):
                 app.route(place, method, callback=callback, readable=True, **config)
 
-        add("/login", "POST", self.login, access=OPEN, body=LoginRequest, gives=LoginAnswer, fails=(401, 403, 429))
+        add("/login", "POST", self.login, access=OPEN, body=LoginRequest, gives=LoginAnswer, fails=(401, 403, 429, 503))
         add("/refresh-token", "POST", self.refresh, access=OPEN, body=RefreshRequest, gives=RefreshAnswer, fails=(429,))
         add("/me", "GET", self.me, access=USER, gives=UserAnswer, fails=(404,))
         add("/change-password", "POST", self.change_password, access=USER, body=ChangePasswordRequest, gives=StatusAnswer,
@@ -132,28 +137,28 @@ class AccountRoutes:
     def login(self, body: LoginRequest) -> LoginAnswer:
         """Signs a user in. Five failures in a row lock the account for 15 minutes, ten from one address in a minute that
         address for a moment, fifty in an hour for a day."""
-        address, now = self._admitted()
-        try:
-            _need(body, "username", "password")
-            user, token = self._signed_in(body, now)
-        except (InvalidInput, NotAuthenticated, AccountLocked) as failure:
-            self._failed(address, now)
-            self._note("login_failed", body.username, reason=failure.code)
-            raise
-        self.tries.clear(address)
+        with self._admitted() as (address, now):
+            try:
+                _need(body, "username", "password")
+                user, token = self._signed_in(body, now)
+            except (InvalidInput, NotAuthenticated, AccountLocked) as failure:
+                self._failed(address, now)
+                self._note("login_failed", body.username, reason=failure.code)
+                raise
+            self.tries.clear(address)
         self._note("login_success", user.username)
         return LoginAnswer(self.access.tokens.issue(user, now), token, user.username, user.role, mfa_required=False)
 
     def refresh(self, body: RefreshRequest) -> RefreshAnswer:
         """Gives a new access token, and a new refresh token; the one presented stays valid unless it rotates."""
-        address, now = self._admitted()
-        try:
-            _need(body, "refresh_token")
-            user, token = accounts.refresh(body.refresh_token, rotate=body.rotate, now=now)
-        except InvalidInput:
-            self._failed(address, now)
-            raise
-        self.tries.clear(address)
+        with self._admitted() as (address, now):
+            try:
+                _need(body, "refresh_token")
+                user, token = accounts.refresh(body.refresh_token, rotate=body.rotate, now=now)
+            except InvalidInput:
+                self._failed(address, now)
+                raise
+            self.tries.clear(address)
         return RefreshAnswer(self.access.tokens.issue(user, now), token, user.username, user.role)
 
     def me(self) -> UserAnswer:
@@ -167,7 +172,7 @@ class AccountRoutes:
         rules.check_password(body.new_password, username, self.min_length)
         attempt = accounts.begin_attempt(username, now)
         if not attempt.right(body.old_password):
-            self._lockout(attempt)
+            self._wrong(attempt, now)
             # Not 401: that would make the client throw the user out.
             raise InvalidInput("The old password is wrong.", code="invalid_old_password", details="old_password")
         accounts.forgive(attempt)
@@ -221,28 +226,37 @@ class AccountRoutes:
 
     # ---
 
-    def _admitted(self) -> tuple[str, float]:
-        """Returns the caller's address and the time. The try is counted now and forgotten when it was good, so that many
-        at the same moment are not more than many in a row."""
-        address, now = self.access.address(request.environ), time.time()
-        self.bans.check(address, now)
-        self.tries.count(address, now)
-        return address, now
+    @contextmanager
+    def _admitted(self) -> Iterator[tuple[str, float]]:
+        """Gives the caller's address and the time. One try after the other, so that many at the same moment are not more
+        than many in a row, and those that are right do not count; a try costs a twentieth of a second."""
+        address = self.access.address(request.environ)
+        with self.waiting.take():
+            if not self._turn.acquire(timeout=TURN_S):
+                raise Busy("Too many sign in at the same moment: try again in 2 s.", retry_after=2)
+            try:
+                now = time.time()
+                self.bans.check(address, now)
+                self.tries.check(address, now)
+                yield address, now
+            finally:
+                self._turn.release()
 
     def _signed_in(self, body: LoginRequest, now: float) -> tuple[User, str]:
         attempt = accounts.begin_attempt(body.username, now)
         done = accounts.succeed(attempt, now) if attempt.right(body.password) else None
         if done is None:
-            self._lockout(attempt)
+            self._wrong(attempt, now)
             raise NotAuthenticated("The user name or the password is wrong.")
         return done
 
     def _failed(self, address: str, now: float) -> None:
+        self.tries.failed(address, now)
         if self.bans.failed(address, now):
             self._note("ip_banned", "system")
 
-    def _lockout(self, attempt: accounts.Attempt) -> None:
-        if attempt.locks:
+    def _wrong(self, attempt: accounts.Attempt, now: float) -> None:
+        if accounts.fail(attempt, now):
             self._note("account_lockout", attempt.username)
 
     def _note(self, action: str, username: str, **details: object) -> None:
