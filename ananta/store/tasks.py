@@ -17,7 +17,7 @@ from ananta.store import database
 from ananta.store.records import plain, shortened
 
 COUNTER = "tasks"
-CHUNK, STEPS_CHUNK = 200, 50
+CHUNK, STEPS_CHUNK = 100, 50
 EVERYTHING = 1 << 62
 FIELDS = tuple(field.name for field in fields(Task) if field.name != "was")
 AS_JSON = ("tags", "last_proposal", "subtasks")
