@@ -36,6 +36,7 @@ ASK_AGAIN_S = 10.0  # how long that may take beyond the time limit
 NOTHING_RAN = frozenset({"busy", "shutdown_in_progress", "service_unavailable", "store_failed", "journal_failed",
                          "containment_unavailable", "unauthorized", "forbidden", "host_not_allowed", "not_found",
                          "method_not_allowed", "payload_too_large", "rate_limited", "shell_failed"})
+GATEWAY = (502, 503, 504)  # without one of our codes these are of a proxy, which does not know what happened
 Tokens = Sequence[str | None]
 
 
@@ -68,6 +69,7 @@ class Workers:
         self._active: set[_Connection] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self.pauses_s = PAUSES_S
         self._swept_at = time.monotonic()
 
     def is_self(self, url: str) -> bool:
@@ -154,14 +156,22 @@ class Workers:
                     if not self._keeps_answers(url, tokens):
                         raise self._unknown(url, why) from failure
             else:
-                done = self._done(url, status, answer)
+                try:
+                    done = self._done(url, status, answer)
+                except OutcomeUnknown:
+                    raise
+                except ForwardingFailed as failure:
+                    if not arrived:
+                        raise
+                    # That this one was not let in says nothing of the one before it.
+                    raise self._unknown(url, f"{why}, and then {_told(status, answer)}") from failure
                 if done is not None:
                     return done
                 arrived, why = True, "it still runs"
                 tries = 0
-            if tries >= len(PAUSES_S) or self._closed.is_set() or time.monotonic() >= until:
+            if tries >= len(self.pauses_s) or self._closed.is_set() or time.monotonic() >= until:
                 raise self._unknown(url, why)
-            self._closed.wait(PAUSES_S[tries])
+            self._closed.wait(self.pauses_s[tries])
             tries += 1
 
     def _done(self, url: str, status: int, answer: dict | None) -> dict | None:
@@ -183,7 +193,7 @@ class Workers:
         raise self._unknown(url, _told(status, answer))
 
     def _keeps_answers(self, url: str, tokens: Tokens) -> bool:
-        for pause_s in (0.0, *PAUSES_S[:3]):
+        for pause_s in (0.0, *self.pauses_s[:3]):
             if self._closed.wait(pause_s):
                 return False
             with suppress(_NotSent, _Lost):
@@ -261,7 +271,10 @@ class Workers:
             raise _Lost(_reason(failure), fresh=fresh) from failure
         finally:
             self._give_back(url, connection, keep)
-        return status, _object(raw)
+        answer = _object(raw)
+        if status in GATEWAY and not (answer and answer.get("code")):
+            raise _Lost(f"something between here and there answered {status}")
+        return status, answer
 
     def _connection(self, url: str, until: float) -> tuple["_Connection", bool]:
         if self._closed.is_set():

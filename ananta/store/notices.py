@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 CHANNEL = "ananta_events"
 KEEP_S, PRUNE_S, LOOK_S, INDEX_S = 600.0, 60.0, 60.0, 0.5
 RETRY_S, RETRY_MOST_S, STOP_S = 0.2, 10.0, 2.0
-FLUSH_S = 1.0
+FLUSH_S, GATHER_S = 1.0, 0.03
 BATCH, WAITING = 200, 5000
 
 
@@ -60,6 +60,7 @@ class Notices:
         self._in = self._out = 0
         self._progress = threading.Condition(self._lock)
         self._wake, self._stop = threading.Event(), threading.Event()
+        self._wanted = threading.Event()
         # Records of the log may be missing from the shared table: at the start nobody knows.
         self._behind = True
         self._pruned_at = -PRUNE_S
@@ -82,6 +83,7 @@ class Notices:
         if not self._threads:
             return
         self._stop.set()
+        self._wanted.set()
         self._wake.set()
         self._waker.send(b"x")
         for each in self._threads:
@@ -113,6 +115,9 @@ class Notices:
         """Waits until the other hubs can see what was handed in before, at most wait_s seconds."""
         with self._progress:
             until = self._in
+            if self._out >= until:
+                return
+            self._wanted.set()
             self._progress.wait_for(lambda: self._out >= until, timeout=wait_s)
 
     # --- sending
@@ -122,6 +127,9 @@ class Notices:
         while not self._stop.is_set():
             self._wake.wait(INDEX_S if self._behind else PRUNE_S)
             self._wake.clear()
+            # What is told within a moment is told together, unless somebody waits for it.
+            self._wanted.wait(GATHER_S)
+            self._wanted.clear()
             try:
                 self._send_waiting()
                 if self._behind:
@@ -160,7 +168,9 @@ class Notices:
         with database.writing():
             # Numbers become visible in their order only if one writes after the other.
             database.rows("SELECT pg_advisory_xact_lock(?)", number(CHANNEL))
-            shared_journal.share(each.record for each in batch if each.record is not None)
+            records = [each.record for each in batch if each.record is not None]
+            if records:
+                shared_journal.share(records)
             # By the clock of the server: those of the hubs may differ.
             database.change_many("INSERT INTO events (at, origin, document) VALUES (extract(epoch FROM now()), ?, ?)",
                                  [(self.origin, msgspec.json.encode(each.event).decode()) for each in batch])

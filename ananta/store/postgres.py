@@ -27,7 +27,7 @@ peewee.Json_pg3, peewee.Jsonb_pg3 = Json, Jsonb  # type: ignore[attr-defined]
 
 T = TypeVar("T")
 R = TypeVar("R")
-CONNECTIONS, WAIT_S, CONNECT_S = 20, 10, 5
+CONNECTIONS, WAIT_S, CONNECT_S = 8, 10, 5
 _FAILURES = (peewee.DatabaseError, peewee.InterfaceError, psycopg.Error, MaxConnectionsExceeded)
 _LOST = (peewee.OperationalError, peewee.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 

@@ -87,8 +87,10 @@ def unassign(task_id: str, now: float) -> Task:
 
 
 def set_run_state(task_id: str, run_state: str, now: float) -> Task:
-    """Takes the run_state back to what it was, when nothing ran after all. Raises NotFound."""
-    return change(task_id, lambda task: replace(task, run_state=run_state), now)
+    """Takes the run_state back to what it was, when nothing ran after all, unless it has moved on since. Raises
+    NotFound."""
+    return change(task_id, lambda task: replace(task, run_state=run_state) if task.run_state == rules.EXECUTING else task,
+                  now)
 
 
 def set_proposal(task_id: str, proposal: dict, now: float) -> Task:

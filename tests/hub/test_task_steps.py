@@ -215,3 +215,12 @@ def _ignored(call) -> None:
         call()
     except requests.RequestException:
         return
+
+
+def test_a_stranger_who_registers_an_agent_changes_no_task(team):
+    hub, first, _ = team
+    task_id = task(hub, first)
+    said = hub.post("/register", json={"name": "evil", "url": first.url, "token": "bogus-token-of-a-stranger"}, auth=False)
+    assert said.status_code in (200, 409)
+    done = hub.post(f"/tasks/{task_id}/step/execute", json={"command": "echo still"})
+    assert done.status_code == 200 and done.json()["output"] == "still"

@@ -19,7 +19,7 @@ from ananta.web import payloads, server
 from ananta.web.access import AUTH, READ, Access, Counter
 from ananta.web.responses import Raw
 
-TaskId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,200}$", description="names the session and the log records")]
+TaskId = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,200}$(?!\n)", description="names the session and the log records")]
 
 
 @dataclass
