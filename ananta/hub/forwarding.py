@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 ANSWER_BYTES, CHUNK_BYTES = 16 << 20, 256 << 10
 TOLD_CHARS = 500
 CONNECT_S, IDLE_S, KEPT = 5.0, 30.0, 16
-PER_WORKER, IN_ALL, WORKERS = 64, 192, 2000
+PER_WORKER, IN_ALL, WORKERS = 64, 128, 2000
 PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0)  # between the times a lost answer is asked for again
 ASK_AGAIN_S = 10.0  # how long that may take beyond the time limit
 # With these codes a worker says that nothing has run.

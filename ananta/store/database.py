@@ -34,13 +34,15 @@ if TYPE_CHECKING:
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "busy_timeout": 5000, "foreign_keys": 1, "cache_size": -2000}
 HEADER = b"SQLite format 3\0"
+IDLE_CONNECTIONS, LOOK_FOR_DEAD = 16, 16
 
 _FAILURES = (peewee.DatabaseError, peewee.InterfaceError, sqlite3.Error)
 IntegrityFailed = (peewee.IntegrityError, sqlite3.IntegrityError)
 
 
 class Sqlite(peewee.SqliteDatabase):
-    """A SQLite file. Each thread has its own connection, opened when it first asks; closing closes them all."""
+    """A SQLite file. A connection belongs to a thread from its first question until `close_mine`, and then to the next
+    one that asks: opening one costs more than most questions."""
 
     postgres: Literal[False] = False
     # Which data directory this is, for what several hubs share.
@@ -48,28 +50,43 @@ class Sqlite(peewee.SqliteDatabase):
 
     def __init__(self, path: Path):
         super().__init__(str(path), pragmas=PRAGMAS, check_same_thread=False)
-        self._known: dict[threading.Thread, sqlite3.Connection] = {}
+        self._held: dict[threading.Thread, sqlite3.Connection] = {}
+        self._idle: list[sqlite3.Connection] = []
         self._known_lock = threading.Lock()
         # Two writers would make each other wait for the file, unfairly and up to seconds; here they queue.
         self._turn = threading.RLock()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = super()._connect()  # type: ignore[misc]
         with self._known_lock:
-            for thread in [each for each in self._known if not each.is_alive()]:
-                self._known.pop(thread).close()
-            self._known[threading.current_thread()] = connection
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = super()._connect()  # type: ignore[misc]
+        with self._known_lock:
+            if len(self._held) >= LOOK_FOR_DEAD:
+                for thread in [each for each in self._held if not each.is_alive()]:
+                    self._held.pop(thread).close()
+            self._held[threading.current_thread()] = connection
         return connection
+
+    def _close(self, connection: sqlite3.Connection) -> None:
+        with self._known_lock:
+            self._held.pop(threading.current_thread(), None)
+            if len(self._idle) < IDLE_CONNECTIONS and not connection.in_transaction:
+                self._idle.append(connection)
+                return
+        connection.close()
 
     def close_all(self) -> None:
         if not self.is_closed():
             self.close()
         with self._known_lock:
-            while self._known:
-                self._known.popitem()[1].close()
+            while self._held:
+                self._held.popitem()[1].close()
+            while self._idle:
+                self._idle.pop().close()
 
     def close_mine(self) -> None:
-        """Closes the connection of this thread, which is about to end."""
+        """Gives the connection of this thread back."""
         if not self.is_closed():
             self.close()
 
@@ -189,7 +206,7 @@ def close() -> None:
 
 
 def close_mine() -> None:
-    """Closes the connections of this thread, which is about to end."""
+    """Gives back the connections of this thread, which is about to end, or has answered its request."""
     for proxy in (tables.database, tables.local):
         if proxy.obj is not None:
             proxy.obj.close_mine()

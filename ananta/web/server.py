@@ -56,9 +56,12 @@ class Endpoint:
                 environ["ananta.identity"] = access.check(level, environ, insecure_too=config.get("insecure_too", True))
                 if keyed and "HTTP_IDEMPOTENCY_KEY" in environ:
                     return _once(environ, lambda: answer_now(environ, path_values), creates=creates)
+                return answer_now(environ, path_values)
             except AnantaError as error:
                 return responses.error_response(error, environ["ananta.cid"], readable=readable)
-            return answer_now(environ, path_values)
+            finally:
+                # The next thread that asks gets the connection: one for each of hundreds would be opened again and again.
+                database.close_mine()
 
         def answer_now(environ, path_values):
             try:
