@@ -77,7 +77,9 @@ def _works(python: Path) -> bool:
 
 def test(rest: list[str]) -> int:
     set_up("requirements-dev.txt")
-    return _python("-m", "pytest", *rest)
+    # Most tests wait for processes, so several run at once; a file's tests stay together and share its servers.
+    several = [] if rest else ["-n", str(max(2, min(4, os.cpu_count() or 2))), "--dist", "loadfile"]
+    return _python("-m", "pytest", *several, *rest)
 
 
 def lint(rest: list[str]) -> int:

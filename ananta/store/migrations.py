@@ -133,7 +133,9 @@ def run(database: peewee.Database, path: Path, *, existed: bool, steps: Steps = 
             _copy(path, path.parent / "backups" / f"ananta-before-{done + 1}.db")
         for number in range(done + 1, len(steps) + 1):
             with database.atomic("IMMEDIATE"):
-                _take(database.execute_sql, number, steps[number - 1])
+                # Another process may have begun at the same moment.
+                if _version(database) < number:
+                    _take(database.execute_sql, number, steps[number - 1])
     except peewee.DatabaseError as cause:
         raise CannotStart(f"The database {path} cannot be brought up to date: {cause}.") from cause
 
