@@ -1,5 +1,4 @@
 """Whether the agents of a hub are there: asked once a minute, by one of the hubs on a database."""
-import contextlib
 import logging
 import os
 import queue
@@ -87,9 +86,7 @@ class Heartbeat:
                 # Of one agent, or of the database: the others are asked all the same.
                 if not self.stopping.is_set():
                     log.warning("whether the agent at %s is there cannot be said: %s", agent.url, failure)
-        # A stop does not wait for this thread, and may have closed the database meanwhile.
-        with contextlib.suppress(Exception):
-            database.close_mine()
+        database.close_mine()
 
     def _ask(self, agent: Agent) -> None:
         online, resources = self._answers(agent)

@@ -70,8 +70,9 @@ class Sqlite(peewee.SqliteDatabase):
 
     def _close(self, connection: sqlite3.Connection) -> None:
         with self._known_lock:
-            self._held.pop(threading.current_thread(), None)
-            if len(self._idle) < IDLE_CONNECTIONS and not connection.in_transaction:
+            known = self._held.pop(threading.current_thread(), None) is connection
+            # One that is not known was closed with all others, by a stop that did not wait for this thread.
+            if known and len(self._idle) < IDLE_CONNECTIONS and not connection.in_transaction:
                 self._idle.append(connection)
                 return
         connection.close()
