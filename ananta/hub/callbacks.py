@@ -6,25 +6,23 @@ cloud about themselves, no redirects, no proxies; the address that was checked i
 import json
 import logging
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ananta import __version__
 from ananta.agent.events import Events
 from ananta.domain.tasks import Task, callback_document, event, is_callback
 from ananta.errors import InvalidInput
-from ananta.hub import addresses
+from ananta.hub import addresses, wire
 from ananta.hub.addresses import Refused
+from ananta.hub.wire import NoAnswer
 
 log = logging.getLogger(__name__)
 TIMEOUT_S, STOP_S = 10.0, 1.0
 THREADS, WAITING = 2, 256
-STATUS_LINE_BYTES = 8 << 10
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,8 @@ class Callbacks:
                 status = post(callback.url, callback.body, None if callback.token is None else self._open(callback.token))
                 if not 200 <= status < 300:
                     log.warning("the callback to %s was answered with status %d", _shown(callback.url), status)
-            except (Refused, OSError) as failure:
-                log.warning("the callback to %s failed: %s", _shown(callback.url), str(failure) or type(failure).__name__)
+            except NoAnswer as failure:
+                log.warning("the callback to %s failed: %s", _shown(callback.url), failure)
             except Exception:
                 log.exception("the callback to %s failed unexpectedly", _shown(callback.url))
 
@@ -125,45 +123,13 @@ def check(url: str) -> None:
 
 def post(url: str, body: bytes, token: str | None, timeout_s: float = TIMEOUT_S) -> int:
     """Returns the status that a JSON body is answered with; everything together takes timeout_s at most, but for the
-    look-up of the name. Raises Refused and OSError."""
+    look-up of the name. Raises NoAnswer."""
     if not is_callback(url):
-        raise Refused("it is not an http or https address.")
-    parts = urlsplit(url)
-    host, secure = parts.hostname or "", parts.scheme == "https"
-    found = addresses.resolved(host, parts.port or (443 if secure else 80))
-    until = time.monotonic() + timeout_s
-    with closing(addresses.connected(found, until)) as plain, closing(
-            addresses.secured(plain, host, until) if secure else plain) as connection:
-        connection.settimeout(addresses.left(until))
-        connection.sendall(_request(parts.netloc, parts.path or "/", parts.query, body, token))
-        return _status(connection, until)
+        raise NoAnswer("it is not an http or https address", sent=False)
+    return wire.once("POST", url, body, token, timeout_s=timeout_s, most_bytes=0)[0]
 
 
 # ---
-
-
-def _request(netloc: str, path: str, query: str, body: bytes, token: str | None) -> bytes:
-    lines = [f"POST {path}{'?' if query else ''}{query} HTTP/1.1", f"Host: {netloc}", f"User-Agent: ananta/{__version__}",
-             "Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
-    if token is not None:
-        if not token.isascii() or not token.isprintable():
-            raise Refused("its token cannot stand in a header.")
-        lines.append(f"Authorization: Bearer {token}")
-    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
-
-
-def _status(connection: socket.socket, until: float) -> int:
-    head = b""
-    while b"\n" not in head and len(head) < STATUS_LINE_BYTES:
-        connection.settimeout(addresses.left(until))
-        part = connection.recv(4096)
-        if not part:
-            break
-        head += part
-    words = head.split(b"\n", 1)[0].split()
-    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not (words[1].isdigit() and len(words[1]) == 3):
-        raise OSError("the answer is not HTTP")
-    return int(words[1])
 
 
 def _shown(url: str) -> str:

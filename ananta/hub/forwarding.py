@@ -4,12 +4,7 @@ The token goes to the worker's address only: no redirects, no proxies, no .netrc
 time, however slowly it comes. An execution carries an Idempotency-Key, so that an answer that was lost is asked for
 again instead of running twice; what then still is not known is unknown, and neither done nor failed.
 """
-import http.client
-import io
 import logging
-import select
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,14 +14,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ananta import __version__
 from ananta.agent.lanes import Lane
 from ananta.errors import ApprovalRequired, CommandDenied, Conflict, ForwardingFailed, InvalidInput, NotAllowed
-from ananta.hub import addresses
-from ananta.hub.addresses import Refused
+from ananta.hub import wire
+from ananta.hub.wire import Connection
 
 log = logging.getLogger(__name__)
-ANSWER_BYTES, CHUNK_BYTES = 16 << 20, 256 << 10
+ANSWER_BYTES = 16 << 20
 TOLD_CHARS = 500
 CONNECT_S, IDLE_S, KEPT = 5.0, 30.0, 16
 PER_WORKER, IN_ALL, WORKERS = 64, 128, 2000
@@ -65,8 +59,8 @@ class Workers:
         self.own_urls, self.mask, self._per_worker = own_urls, mask, per_worker
         self.lane = Lane("calls of agents", in_all, retry_after_s=5)
         self._lanes: dict[str, Lane] = {}
-        self._idle: dict[tuple[str, str], list[tuple[float, _Connection]]] = {}
-        self._active: set[_Connection] = set()
+        self._idle: dict[tuple[str, str], list[tuple[float, Connection]]] = {}
+        self._active: set[Connection] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self.pauses_s = PAUSES_S
@@ -255,28 +249,23 @@ class Workers:
 
     def _once(self, method: str, url: str, path: str, token: str | None, content: bytes | None, until: float,
               key: str | None) -> tuple[int, dict | None]:
-        try:
-            headers = _headers(token, key, content)
-        except ValueError as failure:
-            raise _NotSent(str(failure)) from failure
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise _NotSent("its token cannot stand in a header")
+        headers = wire.headers(content, token, *([f"Idempotency-Key: {key}"] if key is not None else []))
         connection, fresh = self._connection(url, until)
         keep = False
         try:
-            status, raw, keep = connection.ask(method, path, headers, content, until)
-        except _TooLarge as failure:
-            raise _Lost(str(failure)) from failure
-        except TimeoutError as failure:
-            raise _Lost("no answer in time") from failure
-        except (OSError, http.client.HTTPException, ValueError) as failure:
-            raise _Lost(_reason(failure), fresh=fresh) from failure
+            status, raw, keep = connection.ask(method, url + path, headers, content, until, most_bytes=ANSWER_BYTES)
+        except wire.FAILURES as failure:
+            raise _Lost(wire.reason(failure), fresh=fresh) from failure
         finally:
             self._give_back(url, connection, keep)
-        answer = _object(raw)
+        answer = wire.json_object(raw)
         if status in GATEWAY and not (answer and answer.get("code")):
             raise _Lost(f"something between here and there answered {status}")
         return status, answer
 
-    def _connection(self, url: str, until: float) -> tuple["_Connection", bool]:
+    def _connection(self, url: str, until: float) -> tuple[Connection, bool]:
         if self._closed.is_set():
             raise _NotSent("this hub is stopping")
         parts = urlsplit(url)
@@ -290,14 +279,14 @@ class Workers:
                     return connection, False
                 connection.close()
         try:
-            connection = _Connection(url, min(until, time.monotonic() + CONNECT_S))
-        except (OSError, Refused, ValueError) as failure:
-            raise _NotSent(str(failure).rstrip(".") if isinstance(failure, Refused) else _reason(failure)) from failure
+            connection = Connection(url, min(until, time.monotonic() + CONNECT_S))
+        except wire.FAILURES as failure:
+            raise _NotSent(wire.reason(failure)) from failure
         with self._lock:
             self._active.add(connection)
         return connection, True
 
-    def _give_back(self, url: str, connection: "_Connection", keep: bool) -> None:
+    def _give_back(self, url: str, connection: Connection, keep: bool) -> None:
         parts = urlsplit(url)
         now, old = time.monotonic(), []
         with self._lock:
@@ -314,106 +303,6 @@ class Workers:
                               if (young := [pair for pair in kept if now - pair[0] < IDLE_S])}
         for each in old:
             each.close()
-
-
-class _TooLarge(Exception):
-    pass
-
-
-class _Clocked(io.RawIOBase):
-    """Reads from a socket until a moment, however slowly it comes."""
-
-    def __init__(self, plain: socket.socket, until: float):
-        self.plain, self.until = plain, until
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        self.plain.settimeout(addresses.left(self.until))
-        return self.plain.recv_into(buffer)
-
-
-class _Connection:
-    """A kept connection to one worker. Raises OSError and Refused when it cannot be made."""
-
-    def __init__(self, url: str, until: float):
-        parts = urlsplit(url)
-        secure = parts.scheme == "https"
-        host = parts.hostname or ""
-        self._prefix, self._host = parts.path.rstrip("/"), parts.netloc
-        plain = addresses.connected(addresses.resolved(host, parts.port or (443 if secure else 80)), until)
-        try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket = addresses.secured(plain, host, until) if secure else plain
-        except BaseException:
-            plain.close()
-            raise
-        self._until = until
-
-    def makefile(self, *_: object) -> io.BufferedReader:
-        """What http.client reads an answer from, and closes after it."""
-        return io.BufferedReader(_Clocked(self._socket, self._until), 1 << 16)  # type: ignore[return-value]
-
-    def ask(self, method: str, path: str, headers: list[str], body: bytes | None, until: float) -> tuple[int, bytes, bool]:
-        """Returns status, body and whether the connection can be used again."""
-        head = "\r\n".join([f"{method} {self._prefix}{path} HTTP/1.1", f"Host: {self._host}", *headers, "", ""])
-        self._socket.settimeout(addresses.left(until))
-        self._socket.sendall(head.encode("ascii") + (body or b""))
-        self._until = until
-        answer = http.client.HTTPResponse(self, method=method)  # type: ignore[arg-type]
-        answer.begin()
-        if (answer.length or 0) > ANSWER_BYTES:
-            raise _TooLarge(f"its answer has more than {ANSWER_BYTES >> 20} MiB")
-        content = bytearray()
-        while piece := answer.read1(CHUNK_BYTES):
-            content += piece
-            if len(content) > ANSWER_BYTES:
-                raise _TooLarge(f"its answer has more than {ANSWER_BYTES >> 20} MiB")
-        if answer.length:
-            raise http.client.IncompleteRead(bytes(content), answer.length)
-        return answer.status, bytes(content), not answer.will_close
-
-    def is_stale(self) -> bool:
-        """Whether the other side has closed it, or said something nobody asked for."""
-        return bool(_readable([self._socket]))
-
-    def cut(self) -> None:
-        with suppress(OSError):
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _readable(sockets: list[socket.socket]) -> list:
-    if sys.platform != "win32":
-        poller = select.poll()  # select itself fails above descriptor 1024
-        for each in sockets:
-            poller.register(each, select.POLLIN)
-        return poller.poll(0)
-    return select.select(sockets, [], [], 0)[0]
-
-
-def _headers(token: str | None, key: str | None, content: bytes | None) -> list[str]:
-    headers = [f"User-Agent: ananta/{__version__}", "Accept: application/json", "Accept-Encoding: identity"]
-    if content is not None:
-        headers += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
-    if key is not None:
-        headers.append(f"Idempotency-Key: {key}")
-    if token is not None:
-        if not token.isascii() or not token.isprintable():
-            raise ValueError("its token cannot stand in a header")
-        headers.append(f"Authorization: Bearer {token}")
-    return headers
-
-
-def _object(raw: bytes) -> dict | None:
-    try:
-        value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _unwrapped(answer: dict) -> dict:
@@ -435,21 +324,4 @@ def _failed(url: str, status: int, answer: dict | None) -> ForwardingFailed:
     cure = {401: " Its token is another one: assign the task anew with the right one, or let the agent register.",
             404: " Is this the address of an agent?"}.get(status, "")
     return ForwardingFailed(f"The agent at {url} answered {told}. Nothing was run.{cure}", details=told)
-
-
-def _reason(failure: BaseException) -> str:
-    if isinstance(failure, (ConnectionRefusedError,)):
-        return "nothing listens there"
-    if isinstance(failure, socket.gaierror):
-        return "its name cannot be resolved"
-    if isinstance(failure, TimeoutError):
-        return "it does not answer"
-    if isinstance(failure, (http.client.IncompleteRead,)):
-        return "its answer was cut off"
-    if isinstance(failure, (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
-        return "the connection was closed without an answer"
-    if isinstance(failure, http.client.HTTPException):
-        return "its answer is not HTTP"
-    return (failure.strerror or type(failure).__name__).lower() if isinstance(failure, OSError) else str(failure)
-
 

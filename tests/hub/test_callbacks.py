@@ -14,6 +14,7 @@ from ananta.errors import InvalidInput
 from ananta.hub import addresses, callbacks
 from ananta.hub.addresses import Refused
 from ananta.hub.callbacks import Callbacks
+from ananta.hub.wire import NoAnswer
 
 WAIT_S = 30
 
@@ -179,7 +180,7 @@ def test_what_does_not_answer_as_http_is_a_failure(answer):
 
         thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(OSError, match="not HTTP"):
+        with pytest.raises(NoAnswer, match=r"not HTTP|closed|cut off"):
             callbacks.post(f"http://127.0.0.1:{listener.getsockname()[1]}/", b"{}", None)
         thread.join()
 
@@ -202,7 +203,7 @@ def test_a_dripping_answer_ends_in_time():
         thread = threading.Thread(target=drip)
         thread.start()
         try:
-            with pytest.raises(TimeoutError):
+            with pytest.raises(NoAnswer, match="in time"):
                 callbacks.post(f"http://127.0.0.1:{listener.getsockname()[1]}/", b"{}", None, timeout_s=0.3)
         finally:
             ended.set()
@@ -210,7 +211,7 @@ def test_a_dripping_answer_ends_in_time():
 
 
 def test_an_unknown_certificate_is_refused(receiver):
-    with pytest.raises(OSError):
+    with pytest.raises(NoAnswer):
         callbacks.post(receiver.url.replace("http:", "https:") + "/", b"{}", "token")
     assert receiver.calls == []
 
@@ -235,9 +236,9 @@ def test_names_that_are_never_asked(name):
 
 @pytest.mark.parametrize("host", ["2852039166", "0xa9fea9fe", "169.254.43518", "0251.0376.0251.0376"])
 def test_other_spellings_are_refused_when_it_comes_to_it(host):
-    with pytest.raises((Refused, OSError)) as raised:
+    with pytest.raises(NoAnswer, match=r"secrets|cannot be resolved") as raised:
         callbacks.post(f"http://{host}/", b"{}", None, timeout_s=0.01)
-    assert isinstance(raised.value, (Refused, socket.gaierror))
+    assert not raised.value.sent
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:5000/x", "https://example.org", "http://[::1]:80/", "http://10.0.0.7/",

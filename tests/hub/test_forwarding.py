@@ -256,3 +256,11 @@ def test_connections_that_nobody_uses_are_closed(stranger, workers):
     workers._idle = {place: [(since - 100, each) for since, each in kept] for place, kept in workers._idle.items()}
     workers.propose(second.url, [TOKEN], {}, timeout_s=GUARD_S)
     assert len(workers._idle) == 1
+
+
+def test_two_agents_behind_one_address_are_not_confused(stranger, workers):
+    proxy = stranger(lambda *_: reply(PROPOSAL))
+    for name in ("first", "second", "first"):
+        workers.propose(f"{proxy.url}/{name}", [f"token-of-{name}"], {}, timeout_s=GUARD_S)
+    assert [(each["path"], each["headers"]["authorization"]) for each in proxy.requests] == [
+        (f"/{name}/step/propose", f"Bearer token-of-{name}") for name in ("first", "second", "first")]

@@ -1,0 +1,173 @@
+"""HTTP to addresses that somebody has named: bounded in size and time, however slowly the other side sends.
+
+No redirects, no proxies, no .netrc: a token goes to the address it is meant for, and nowhere else. http.client is used
+below its convenience, because only there each read can be held to one moment for the whole answer.
+"""
+import http.client
+import io
+import select
+import socket
+import sys
+import time
+from contextlib import closing, suppress
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ananta import __version__
+from ananta.hub import addresses
+from ananta.hub.addresses import Refused
+
+CHUNK_BYTES = 256 << 10
+# What a connection or an answer may fail with; `reason` says it in words.
+FAILURES = (OSError, http.client.HTTPException, ValueError, Refused)
+
+
+class TooLarge(ValueError):
+    """The answer is larger than was asked for. status: its status."""
+
+    def __init__(self, status: int, most_bytes: int):
+        super().__init__(f"its answer has more than {most_bytes >> 20} MiB" if most_bytes >> 20 else
+                         f"its answer has more than {most_bytes >> 10} KiB")
+        self.status = status
+
+
+class NoAnswer(Exception):
+    """Nobody answered in time, or not in HTTP; says why. sent: whether the request may have arrived."""
+
+    def __init__(self, why: str, *, sent: bool):
+        super().__init__(why)
+        self.sent = sent
+
+
+class Connection:
+    """A connection to the host of a URL, to an address that was checked. Raises what is in FAILURES if it cannot be made."""
+
+    def __init__(self, url: str, until: float):
+        parts = urlsplit(url)
+        secure, host = parts.scheme == "https", parts.hostname or ""
+        plain = addresses.connected(addresses.resolved(host, parts.port or (443 if secure else 80)), until)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = addresses.secured(plain, host, until) if secure else plain
+        except BaseException:
+            plain.close()
+            raise
+        self._until = until
+
+    def ask(self, method: str, url: str, headers: list[str], body: bytes | None, until: float, *,
+            most_bytes: int) -> tuple[int, bytes, bool]:
+        """Returns status, body and whether the connection can be used again. url: of this connection's host; most_bytes
+        0: the body is of no interest."""
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        head = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", *headers]
+        if not all(line.isascii() and line.isprintable() for line in head):
+            raise ValueError("the address or the token cannot stand in a request")
+        self._until = until
+        self._socket.settimeout(addresses.left(until))
+        self._socket.sendall("\r\n".join([*head, "", ""]).encode("ascii") + (body or b""))
+        with closing(http.client.HTTPResponse(self, method=method)) as answer:  # type: ignore[arg-type]
+            answer.begin()
+            if most_bytes == 0:
+                return answer.status, b"", False
+            return answer.status, _content(answer, most_bytes), not answer.will_close
+
+    def makefile(self, *_: object) -> io.BufferedReader:
+        """What http.client reads an answer from, and closes after it."""
+        return io.BufferedReader(_Clocked(self._socket, self._until), 1 << 16)  # type: ignore[return-value]
+
+    def is_stale(self) -> bool:
+        """Whether the other side has closed it, or said something nobody asked for."""
+        if sys.platform == "win32":
+            return bool(select.select([self._socket], [], [], 0)[0])
+        poller = select.poll()  # select itself fails above descriptor 1024
+        poller.register(self._socket, select.POLLIN)
+        return bool(poller.poll(0))
+
+    def cut(self) -> None:
+        """Ends it, also while another thread waits for its answer."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _Clocked(io.RawIOBase):
+    """Reads from a socket until a moment: a slow sender cannot stretch it byte by byte."""
+
+    def __init__(self, plain: socket.socket, until: float):
+        self._socket, self._until = plain, until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        self._socket.settimeout(addresses.left(self._until))
+        return self._socket.recv_into(buffer)
+
+
+def _content(answer: http.client.HTTPResponse, most_bytes: int) -> bytes:
+    if (answer.length or 0) > most_bytes:
+        raise TooLarge(answer.status, most_bytes)
+    content = bytearray()
+    while piece := answer.read1(CHUNK_BYTES):
+        content += piece
+        if len(content) > most_bytes:
+            raise TooLarge(answer.status, most_bytes)
+    if answer.length:
+        raise http.client.IncompleteRead(bytes(content), answer.length)
+    return bytes(content)
+
+
+def headers(content: bytes | None, token: str | None, *more: str) -> list[str]:
+    """Returns the header lines of a request. token: as Authorization; more: further lines."""
+    lines = [f"User-Agent: ananta/{__version__}", "Accept: application/json", "Accept-Encoding: identity", *more]
+    if content is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
+    return lines if token is None else [*lines, f"Authorization: Bearer {token}"]
+
+
+def once(method: str, url: str, content: bytes | None, token: str | None, *, timeout_s: float,
+         most_bytes: int) -> tuple[int, bytes]:
+    """Returns status and body of one request on a connection of its own; all of it takes timeout_s at most, but for the
+    look-up of the name. Raises NoAnswer, and TooLarge."""
+    until, sent = time.monotonic() + timeout_s, False
+    try:
+        with closing(Connection(url, until)) as connection:
+            sent = True
+            return connection.ask(method, url, headers(content, token, "Connection: close"), content, until,
+                                  most_bytes=most_bytes)[:2]
+    except TooLarge:
+        raise
+    except FAILURES as failure:
+        raise NoAnswer(reason(failure), sent=sent) from failure
+
+
+def json_object(raw: bytes) -> dict | None:
+    """Returns the JSON object, None for anything else."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def reason(failure: BaseException) -> str:
+    """Returns what went wrong as the end of a sentence."""
+    if isinstance(failure, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(failure, socket.gaierror):
+        return "its name cannot be resolved"
+    if isinstance(failure, TimeoutError):
+        return "no answer in time"
+    if isinstance(failure, http.client.IncompleteRead):
+        return "its answer was cut off"
+    if isinstance(failure, (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
+        return "the connection was closed without an answer"
+    if isinstance(failure, http.client.HTTPException):
+        return "its answer is not HTTP"
+    if isinstance(failure, OSError):
+        return (failure.strerror or str(failure) or type(failure).__name__).lower()
+    return str(failure).rstrip(".")
