@@ -117,6 +117,22 @@ def ananta(folder: Path, *arguments: str, stdin: str | None = None, **environmen
                           capture_output=True, env=clean_environment(folder, **environment), timeout=WAIT_S, check=False)
 
 
+def in_parallel(calls) -> list:
+    """The answers of all calls, which begin at the same moment."""
+    answers, ready = [None] * len(calls), threading.Barrier(len(calls))
+
+    def one(number: int) -> None:
+        ready.wait(WAIT_S)
+        answers[number] = calls[number]()
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(len(calls))]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    return answers
+
+
 @pytest.fixture
 def start(tmp_path):
     """Starts workers and stops them at the end: start("name", "--option", NAME=value)."""

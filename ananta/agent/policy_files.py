@@ -64,7 +64,7 @@ class PolicyFiles:
             return (blacklist("\n".join(text for text in texts if text is not None)) if any(texts) else None,
                     parse_rules(rules) if rules is not None else None)
         except InvalidInput as cause:
-            raise FileDamaged(f"{self._rules} cannot be used: {cause.message} Correct it, or move it away.") from cause
+            raise FileDamaged(f"{self._rules} cannot be used: {cause.message.rstrip('.')}. Correct it, or move it away.") from cause
 
 
 def _mark(path: Path) -> tuple | None:

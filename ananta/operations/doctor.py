@@ -160,7 +160,7 @@ def _containment(settings: Settings) -> Iterator[tuple[bool, str]]:
         yield True, "not possible on this system (no Landlock): commands that nobody decides about may only read"
     else:
         yield True, f"by Landlock, ABI {version}: commands that nobody decides about change only their working folder" + (
-            ", there only in subfolders, because the data is in it (DATA_DIR elsewhere changes that)" if divided else "")
+            ", programs that a rule allows only its subfolders, because the data is in it (DATA_DIR elsewhere changes that)" if divided else "")
 
 
 def _record(settings: Settings) -> Iterator[tuple[bool, str]]:

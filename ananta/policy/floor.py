@@ -177,8 +177,11 @@ def _deletion(name: str, args: list[Word], command: Command, around: Surrounding
     if recursive:
         for word in targets:
             # An empty variable would make "$x/" the root, but that is unclear and asked about, not known.
-            for place in around.places(word.guess) if UNKNOWN not in word.guess else []:
-                if paths.is_system(place, around.context.home, windows=around.windows, glob=word.glob or "*" in place):
+            # A drive is a drive, wherever the line is judged: PowerShell rules are written for Windows on other systems, too.
+            drive = command.shell == "powershell" and re.match(r"[A-Za-z]:(?:[\\/]|$)", word.guess) is not None
+            places = [paths.normal(word.guess, "C:\\", windows=True)] if drive else around.places(word.guess)
+            for place in places if UNKNOWN not in word.guess else []:
+                if paths.is_system(place, around.context.home, windows=around.windows or drive, glob=word.glob or "*" in place):
                     return f"`{name}` deletes `{word.guess}`, a system or home directory, with everything in it"
     return _own_files(name, targets, args, recursive, around)
 

@@ -112,7 +112,7 @@ def _rule(number: int, entry: object) -> Rule:
         raise InvalidInput(f"rule {number} is not an object")
     unknown = sorted(set(entry) - RULE_KEYS)
     if unknown:
-        raise InvalidInput(f"rule {number}: unknown field {unknown[0]!r}")
+        raise InvalidInput(f"rule {number}: unknown field {unknown[0]!r}; there are {', '.join(sorted(RULE_KEYS))}")
     decision, reason, shell = entry.get("decision"), entry.get("reason", ""), entry.get("shell")
     if decision not in DECISIONS:
         raise InvalidInput(f"rule {number}: decision must be one of {', '.join(DECISIONS)}")

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 import requests
 
-from tests.conftest import WAIT_S
+from tests.conftest import WAIT_S, in_parallel
 
 
 @pytest.fixture
@@ -39,22 +39,6 @@ def stored(worker, shown: dict) -> dict:
 
 def lines(path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
-
-
-def in_parallel(calls) -> list:
-    """The answers of all calls, which begin at the same moment."""
-    answers, ready = [None] * len(calls), threading.Barrier(len(calls))
-
-    def one(number: int) -> None:
-        ready.wait(WAIT_S)
-        answers[number] = calls[number]()
-
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(len(calls))]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    return answers
 
 
 def alone(worker, path: str, body: dict):

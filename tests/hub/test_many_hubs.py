@@ -1,11 +1,10 @@
 """Two hubs on one Postgres behave as one."""
 import json
-import threading
 
 import pytest
 import requests
 
-from tests.conftest import WAIT_S
+from tests.conftest import WAIT_S, in_parallel
 from tests.hub.conftest import HUB, proposes, task
 
 KEY = "a-secret-key-that-both-hubs-share"
@@ -24,23 +23,8 @@ def worker(start, model):
     return start("worker", "--host", "127.0.0.1", token="a-worker-token", LMSTUDIO_URL=model.url)
 
 
-def together(*calls) -> list:
-    answers, ready = [None] * len(calls), threading.Barrier(len(calls))
-
-    def one(number: int) -> None:
-        ready.wait(WAIT_S)
-        answers[number] = calls[number]()
-
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(len(calls))]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(WAIT_S)
-    return answers
-
-
 def test_ids_are_given_out_once(hubs):
-    answers = together(*[lambda hub=hubs[number % 2]: hub.post("/tasks", json={"title": "x"}) for number in range(40)])
+    answers = in_parallel([lambda hub=hubs[number % 2]: hub.post("/tasks", json={"title": "x"}) for number in range(40)])
     assert {each.status_code for each in answers} == {201}
     assert sorted(each.json()["id"] for each in answers) == [f"T-{number}" for number in range(123456, 123496)]
     assert [len(hub.get("/tasks").json()) for hub in hubs] == [40, 40]
@@ -48,8 +32,8 @@ def test_ids_are_given_out_once(hubs):
 
 def test_changes_of_different_fields_both_survive(hubs):
     task_id = task(hubs[0])
-    together(lambda: [hubs[0].request("PATCH", f"/tasks/{task_id}", json={"title": f"t{n}"}) for n in range(20)],
-             lambda: [hubs[1].request("PATCH", f"/tasks/{task_id}", json={"priority": f"p{n}"}) for n in range(20)])
+    in_parallel([lambda: [hubs[0].request("PATCH", f"/tasks/{task_id}", json={"title": f"t{n}"}) for n in range(20)],
+             lambda: [hubs[1].request("PATCH", f"/tasks/{task_id}", json={"priority": f"p{n}"}) for n in range(20)]])
     assert [(shown["title"], shown["priority"]) for shown in (hub.get(f"/tasks/{task_id}").json() for hub in hubs)] == [
         ("t19", "p19")] * 2
 
@@ -59,7 +43,7 @@ def test_a_proposal_runs_once_whoever_is_asked(hubs, worker, model):
     proposes(model, "echo x >> ran")
     shown = hubs[0].post(f"/tasks/{task_id}/step/propose", json={"prompt": "x"}).json()
     assert [each["id"] for each in hubs[1].get("/proposals").json()] == [shown["id"]]
-    answers = together(*[lambda hub=hubs[number % 2]: hub.post("/step/execute", json={"proposal_id": shown["id"]})
+    answers = in_parallel([lambda hub=hubs[number % 2]: hub.post("/step/execute", json={"proposal_id": shown["id"]})
                          for number in range(20)])
     assert sorted(each.status_code for each in answers) == [200] + [409] * 19
     assert (worker.folder / "ran").read_text() == "x\n"
@@ -68,7 +52,7 @@ def test_a_proposal_runs_once_whoever_is_asked(hubs, worker, model):
 
 def test_a_key_is_one_key_for_both(hubs, worker):
     task_id = task(hubs[0], worker)
-    answers = together(*[lambda hub=hubs[number % 2]: hub.post(
+    answers = in_parallel([lambda hub=hubs[number % 2]: hub.post(
         f"/tasks/{task_id}/step/execute", json={"command": "echo x >> ran"}, headers={"Idempotency-Key": "k"})
         for number in range(10)])
     assert {each.status_code for each in answers} == {200}, [each.text for each in answers]
