@@ -247,24 +247,24 @@ def _mock_answers(path: Path | None) -> list[str]:
         raise settings_module.SettingInvalid(f"MOCK_ANSWERS={str(path)!r} cannot be read: {cause}.") from cause
 
 
-# --- the worker as a service
+# --- the agent as a service
 
 
 def serve(settings: Settings, say: Callable[[str], None]) -> int:
-    """Runs the worker until SIGTERM, SIGINT or Ctrl-C; returns the exit code."""
+    """Runs the agent until SIGTERM, SIGINT or Ctrl-C; returns the exit code."""
     with _signals() as asked:
         return _serve(settings, say, asked)
 
 
 def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket) -> int:
-    from ananta.web.worker import build
+    from ananta.web.agent import build
 
     _hide_memory()
     if sys.platform != "win32":
         from ananta.shell.descriptors import raise_limit
 
         raise_limit()
-    agent = Agent(settings, "worker")
+    agent = Agent(settings, settings.role)
     server = None
     try:
         server = build(agent, settings)

@@ -1,4 +1,4 @@
-"""The web of a worker: its routes, its gate, its server."""
+"""The web of an agent, worker or hub: its routes, its gate, its server, and the jobs that go on beside it."""
 import logging
 import time
 from types import MappingProxyType
@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 ROTATE_FIRST_S = 3.0
 
 
-class WorkerServer:
-    """The listening worker. url: an address that works on this machine."""
+class AgentServer:
+    """The listening agent. url: an address that works on this machine."""
 
     def __init__(self, agent, settings: Settings):
         self.agent, self.settings = agent, settings
@@ -247,5 +247,5 @@ def usage() -> tuple[float, int]:
     return _process[0].cpu_percent(None), _process[0].memory_info().rss
 
 
-def build(agent, settings: Settings) -> WorkerServer:
-    return WorkerServer(agent, settings)
+def build(agent, settings: Settings) -> AgentServer:
+    return AgentServer(agent, settings)
