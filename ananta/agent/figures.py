@@ -3,7 +3,6 @@ import time
 from collections.abc import Callable
 
 from ananta.agent.lanes import Lane
-from ananta.domain.tasks import counted
 
 Counts = Callable[[], dict]
 
@@ -15,7 +14,7 @@ class Figures:
                  tasks: Counts | None = None, now: Callable[[], float] = time.time):
         self.commands, self.usage, self.now = commands, usage, now
         self.agents = agents or (lambda: {"total": 0, "online": 0, "offline": 0})
-        self.tasks = tasks or (lambda: counted([]))
+        self.tasks = tasks or _no_tasks
 
     def snapshot(self) -> dict:
         """Returns {timestamp, agents, tasks, shell_pool, resources}. Nothing is started to find out."""
@@ -24,3 +23,9 @@ class Figures:
         return {"timestamp": self.now(), "agents": self.agents(), "tasks": self.tasks(),
                 "shell_pool": {"total": total, "free": total - busy, "busy": busy},
                 "resources": {"cpu_percent": cpu_percent, "ram_bytes": ram_bytes}}
+
+
+def _no_tasks() -> dict:
+    from ananta.domain.tasks import counted  # a start counts nothing
+
+    return counted([])

@@ -27,7 +27,7 @@ finally:
     for _name in _absent:
         del sys.modules[_name]
 
-from ananta.store import migrations, tables  # noqa: E402  (they import Peewee, too)
+from ananta.store import migrations, proxies  # noqa: E402  (they import Peewee, too)
 
 if TYPE_CHECKING:
     from ananta.store.postgres import Postgres
@@ -152,18 +152,18 @@ def open(url: str | Path, *, local_path: Path | None = None) -> None:
 
         beside = _open_file(local_path, migrations.LOCAL)
         beside.place = _place(local_path.with_name("place"))
-        tables.local.initialize(beside)
+        proxies.local.initialize(beside)
         try:
             shared = Postgres(text)
-            tables.database.initialize(shared)
+            proxies.database.initialize(shared)
             shared.prepare()
         except BaseException:
             close()
             raise
         return
     file = _open_file(_path(url), migrations.STEPS)
-    tables.database.initialize(file)
-    tables.local.initialize(file)
+    proxies.database.initialize(file)
+    proxies.local.initialize(file)
 
 
 def _open_file(path: Path, steps: migrations.Steps) -> Sqlite:
@@ -186,12 +186,12 @@ def _open_file(path: Path, steps: migrations.Steps) -> Sqlite:
 
 def main() -> "Sqlite | Postgres":
     """The database of the product; shared by several hubs when it is Postgres."""
-    return tables.database.obj
+    return proxies.database.obj
 
 
 def local() -> Sqlite:
     """The database of this data directory."""
-    return tables.local.obj
+    return proxies.local.obj
 
 
 def shared() -> bool:
@@ -201,14 +201,14 @@ def shared() -> bool:
 
 def close() -> None:
     """Closes the connections of all threads."""
-    for proxy in (tables.database, tables.local):
+    for proxy in (proxies.database, proxies.local):
         if proxy.obj is not None:
             proxy.obj.close_all()
 
 
 def close_mine() -> None:
     """Gives back the connections of this thread, which is about to end, or has answered its request."""
-    for proxy in (tables.database, tables.local):
+    for proxy in (proxies.database, proxies.local):
         if proxy.obj is not None:
             proxy.obj.close_mine()
 

@@ -7,16 +7,13 @@ from peewee import (
     BigIntegerField,
     BlobField,
     CompositeKey,
-    DatabaseProxy,
     FloatField,
     IntegerField,
     Model,
     TextField,
 )
 
-# The only globals: one process has one database and, with Postgres, a local one beside it. Set by database.open.
-database = DatabaseProxy()
-local = DatabaseProxy()
+from ananta.store.proxies import database, local
 
 
 class Table(Model):
