@@ -35,13 +35,19 @@ class HistoryItem:
 
 
 @dataclass
-class ProposeRequest:
+class ProposeFields:
+    """What is asked of a model, wherever that is. providers: compare what each of these answers."""
+
     prompt: Annotated[str, Meta(max_length=1_000_000)] | None = None
     provider: str | None = None
     model: str | None = None
     providers: Annotated[list[str], Meta(max_length=8)] | None = None
-    task_id: TaskId | None = None
     history: Annotated[list[HistoryItem], Meta(max_length=50)] | None = None
+
+
+@dataclass
+class ProposeRequest(ProposeFields):
+    task_id: TaskId | None = None
     store: Annotated[bool, Meta(description="keep the proposal, so that it can be decided about by its id")] = True
 
 
@@ -127,16 +133,22 @@ class EditRequest:
 
 
 @dataclass
-class ExecuteRequest:
+class ExecuteFields:
+    """What shall run, wherever that is."""
+
     command: Annotated[str, Meta(max_length=1_000_000)] | None = None
     tool_calls: Annotated[list[dict], Meta(max_length=50)] | None = None
     timeout: Annotated[int, Meta(ge=1, le=3600, description="seconds; default: command_timeout")] | None = None
-    task_id: TaskId | None = None
     retries: Annotated[int, Meta(ge=0, le=5)] = 0
     retry_delay: Annotated[int, Meta(ge=0, le=30, description="seconds")] = 1
     reason: Annotated[str, Meta(max_length=10_000)] | None = None
     proposal_id: Annotated[str, Meta(max_length=100, description="run exactly this stored proposal")] | None = None
     autonomous: Annotated[bool, Meta(description="nobody has looked at it: run it only if the policy allows it")] = False
+
+
+@dataclass
+class ExecuteRequest(ExecuteFields):
+    task_id: TaskId | None = None
 
 
 @dataclass
@@ -214,13 +226,13 @@ class StepRoutes:
         caller = server.caller()
         if caller.kind == "anonymous":
             self.anonymous_proposals.count(self.access.address(request.environ))
-        order = order_of(body)
+        order = order_of(body, body.task_id)
         return proposal_answer(self.propose_order(order, store=body.store and caller.kind != "anonymous"))
 
     def execute(self, body: ExecuteRequest) -> ExecuteAnswer:
         """Runs tool calls, then the command; a failing command is an answer with its exit code, not an error."""
         caller = server.caller()
-        done = self.run(execution_of(body), Decider(caller.name, caller.admin, person=not body.autonomous),
+        done = self.run(execution_of(body, body.task_id), Decider(caller.name, caller.admin, person=not body.autonomous),
                         begun=server.begun())
         return executed_answer(done, self.known)
 
@@ -250,14 +262,14 @@ class StepRoutes:
         return Raw(b"[" + b",".join(self.journal.last(query.limit, query.task_id)) + b"]")
 
 
-def order_of(body: ProposeRequest) -> Order:
+def order_of(body: ProposeFields, task_id: str | None) -> Order:
     history = tuple(Earlier(each.prompt, each.reason, each.command, each.output, each.exit_code, each.refused)
                     for each in body.history or ())
-    return Order(body.prompt, body.provider, body.model, tuple(body.providers or ()), body.task_id, history)
+    return Order(body.prompt, body.provider, body.model, tuple(body.providers or ()), task_id, history)
 
 
-def execution_of(body: ExecuteRequest) -> Execution:
-    return Execution(body.command, tool_calls(body.tool_calls or []), body.timeout, body.task_id, body.retries,
+def execution_of(body: ExecuteFields, task_id: str | None) -> Execution:
+    return Execution(body.command, tool_calls(body.tool_calls or []), body.timeout, task_id, body.retries,
                      body.retry_delay, body.reason, body.proposal_id)
 
 
@@ -285,9 +297,9 @@ def executed_answer(done: Executed, hide: Callable[[str], str]) -> ExecuteAnswer
 def proposal_answer(proposed: Proposed) -> ProposeAnswer:
     verdict, comparisons, stored = proposed.verdict, proposed.comparisons, proposed.stored
     return ProposeAnswer(
-        **_fields(proposed.proposal), model=proposed.model,
+        **proposal_fields(proposed.proposal), model=proposed.model,
         comparisons=None if comparisons is None else {
-            name: ComparisonAnswer(error=each.message) if isinstance(each, AnantaError) else ComparisonAnswer(**_fields(each))
+            name: ComparisonAnswer(error=each.message) if isinstance(each, AnantaError) else ComparisonAnswer(**proposal_fields(each))
             for name, each in comparisons.items()},
         decision=verdict.decision if verdict else None, reasons=list(verdict.reasons) if verdict else [],
         id=stored.id if stored else None, digest=stored.digest if stored else None,
@@ -301,7 +313,7 @@ def stored_answer(stored: StoredProposal) -> StoredAnswer:
     return StoredAnswer(**{**values, "reasons": list(stored.reasons)})
 
 
-def _fields(proposal: Proposal) -> dict[str, Any]:
+def proposal_fields(proposal: Proposal) -> dict[str, Any]:
     calls = proposal.tool_calls
     return {"reason": proposal.reason, "command": proposal.command, "raw": proposal.raw,
             "tool_calls": [ToolCallItem(each.name, each.args) for each in calls] if calls else None}

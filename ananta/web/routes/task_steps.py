@@ -1,40 +1,29 @@
 """Propose and execute for a task, here or at the agent that has it."""
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
 
 from bottle import Bottle, request
-from msgspec import Meta
 
 from ananta.agent.steps import Decider
-from ananta.domain.steps import Proposal
 from ananta.hub.task_steps import TaskProposal, TaskSteps
 from ananta.web import server
 from ananta.web.access import AUTH, READ, Access
 from ananta.web.routes.steps import (
     ComparisonAnswer,
     ExecuteAnswer,
-    ExecuteRequest,
-    HistoryItem,
+    ExecuteFields,
     ProposeAnswer,
-    ProposeRequest,
-    ToolCallItem,
+    ProposeFields,
     executed_answer,
     execution_of,
     order_of,
+    proposal_fields,
 )
 
 
 @dataclass
-class TaskProposeRequest:
+class TaskProposeRequest(ProposeFields):
     """prompt: empty means the task's description, else its title."""
-
-    prompt: Annotated[str, Meta(max_length=1_000_000)] | None = None
-    provider: str | None = None
-    model: str | None = None
-    providers: Annotated[list[str], Meta(max_length=8)] | None = None
-    history: Annotated[list[HistoryItem], Meta(max_length=50)] | None = None
 
 
 @dataclass
@@ -43,17 +32,8 @@ class TaskProposeAnswer(ProposeAnswer):
 
 
 @dataclass
-class TaskExecuteRequest:
+class TaskExecuteRequest(ExecuteFields):
     """With neither command nor tool_calls nor proposal_id: what was proposed last."""
-
-    command: Annotated[str, Meta(max_length=1_000_000)] | None = None
-    tool_calls: Annotated[list[dict], Meta(max_length=50)] | None = None
-    timeout: Annotated[int, Meta(ge=1, le=3600, description="seconds; default: command_timeout")] | None = None
-    retries: Annotated[int, Meta(ge=0, le=5)] = 0
-    retry_delay: Annotated[int, Meta(ge=0, le=30, description="seconds")] = 1
-    reason: Annotated[str, Meta(max_length=10_000)] | None = None
-    proposal_id: Annotated[str, Meta(max_length=100, description="run exactly this stored proposal")] | None = None
-    autonomous: Annotated[bool, Meta(description="nobody has looked at it: run it only if the policy allows it")] = False
 
 
 class TaskStepRoutes:
@@ -74,13 +54,13 @@ class TaskStepRoutes:
         caller = server.caller()
         if caller.kind == "anonymous":
             self.anonymous_proposals.count(self.access.address(request.environ))
-        order = order_of(ProposeRequest(**vars(body)))
+        order = order_of(body, task_id)
         return _answer(self.steps.propose(task_id, order, store=caller.kind != "anonymous"))
 
     def execute(self, task_id: str, body: TaskExecuteRequest) -> ExecuteAnswer:
         """Runs tool calls, then the command, where the task is; a failing command is an answer with its exit code."""
         caller = server.caller()
-        wanted = execution_of(ExecuteRequest(**vars(body)))
+        wanted = execution_of(body, task_id)
         done = self.steps.execute(task_id, wanted, Decider(caller.name, caller.admin, person=not body.autonomous),
                                   begun=server.begun())
         return executed_answer(done, self.known)
@@ -89,15 +69,10 @@ class TaskStepRoutes:
 def _answer(proposed: TaskProposal) -> TaskProposeAnswer:
     stored, comparisons = proposed.stored, proposed.comparisons
     return TaskProposeAnswer(
-        **_fields(proposed.proposal), model=proposed.model, decision=proposed.decision, reasons=list(proposed.reasons),
+        **proposal_fields(proposed.proposal), model=proposed.model, decision=proposed.decision, reasons=list(proposed.reasons),
         comparisons=None if comparisons is None else {
-            name: ComparisonAnswer(error=each) if isinstance(each, str) else ComparisonAnswer(**_fields(each))
+            name: ComparisonAnswer(error=each) if isinstance(each, str) else ComparisonAnswer(**proposal_fields(each))
             for name, each in comparisons.items()},
         id=stored.id if stored else None, digest=stored.digest if stored else None,
         expires_at=stored.expires_at if stored else None)
 
-
-def _fields(proposal: Proposal) -> dict:
-    calls = proposal.tool_calls
-    return {"reason": proposal.reason, "command": proposal.command, "raw": proposal.raw,
-            "tool_calls": [ToolCallItem(**dataclasses.asdict(each)) for each in calls] if calls else None}
