@@ -1,6 +1,7 @@
 """blacklist.txt and policy.json, read again when they change."""
 import json
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ class PolicyFiles:
     def __init__(self, *folders: Path):
         self._lists = list(dict.fromkeys(folder.resolve() / "blacklist.txt" for folder in folders))
         self._rules = folders[0] / "policy.json"
+        self._paths = [str(path) for path in (*self._lists, self._rules)]
         self._seen: list[tuple | None] = []
         self._now: tuple[Blacklist | None, RuleSet | None] = (None, None)
         self._seen, self._now = self._state(), self._read()
@@ -51,7 +53,7 @@ class PolicyFiles:
         return len(rules.rules)
 
     def _state(self) -> list[tuple | None]:
-        return [_mark(path) for path in (*self._lists, self._rules)]
+        return [_mark(path) for path in self._paths]
 
     def _read(self) -> "tuple[Blacklist | None, RuleSet | None]":
         texts = [_text(path) for path in self._lists]
@@ -67,9 +69,9 @@ class PolicyFiles:
             raise FileDamaged(f"{self._rules} cannot be used: {cause.message.rstrip('.')}. Correct it, or move it away.") from cause
 
 
-def _mark(path: Path) -> tuple | None:
+def _mark(path: str) -> tuple | None:
     try:
-        facts = path.stat()
+        facts = os.stat(path)
     except OSError:
         return None
     return facts.st_mtime_ns, facts.st_size, facts.st_ino

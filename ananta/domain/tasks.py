@@ -7,8 +7,10 @@ because one command that succeeded does not make a task done. `run_state` is wha
 """
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+from ananta.domain.values import differing
 
 BACKLOG, TODO, IN_PROGRESS, DONE = "backlog", "to-do", "in-progress", "done"
 CREATED, ASSIGNED, PROPOSING, EXECUTING = "created", "assigned", "proposing", "executing"
@@ -63,8 +65,9 @@ class Task:
 
     @property
     def moved(self) -> bool:
-        """Whether it has changed the status or the run_state."""
-        return self.was is not None and (self.was.status, self.was.run_state) != (self.status, self.run_state)
+        """Whether it has changed the status or the run_state, or something has run."""
+        return self.was is not None and (self.was.status, self.was.run_state, self.was.steps) != (
+            self.status, self.run_state, self.steps)
 
 
 @dataclass(frozen=True)
@@ -148,27 +151,27 @@ def title_from(description: str | None) -> str | None:
 
 
 def assigned(task: Task, agent_url: str, token: bytes | None) -> Task:
-    return replace(task, assigned_agent_url=agent_url, assigned_agent_token=token, run_state=ASSIGNED)
+    return differing(task, assigned_agent_url=agent_url, assigned_agent_token=token, run_state=ASSIGNED)
 
 
 def unassigned(task: Task) -> Task:
     """The task without its assignment; one that has none stays as it is."""
     if task.assigned_agent_url is None:
         return task
-    return replace(task, assigned_agent_url=None, assigned_agent_token=None, run_state=CREATED)
+    return differing(task, assigned_agent_url=None, assigned_agent_token=None, run_state=CREATED)
 
 
 def proposed(task: Task, proposal: dict) -> Task:
-    return replace(task, last_proposal=proposal, status=IN_PROGRESS, run_state=PROPOSING)
+    return differing(task, last_proposal=proposal, status=IN_PROGRESS, run_state=PROPOSING)
 
 
 def executing(task: Task) -> Task:
-    return replace(task, run_state=EXECUTING)
+    return differing(task, run_state=EXECUTING)
 
 
 def executed(task: Task, step: Step) -> Task:
     """The task after a step; its output as it is to be kept."""
-    return replace(task, status=IN_PROGRESS, run_state=COMPLETED if step.exit_code == 0 else FAILED,
+    return differing(task, status=IN_PROGRESS, run_state=COMPLETED if step.exit_code == 0 else FAILED,
                    last_output=step.output, last_exit_code=step.exit_code, steps=task.steps + 1)
 
 
@@ -203,7 +206,7 @@ def event(task: Task) -> dict:
 
 def short(step: Step) -> dict:
     """Returns the step as lists show it: every text cut to RECENT_CHARS, and tool calls left out when they are longer."""
-    shown = asdict(step)
+    shown = dict(vars(step))
     calls = step.tool_calls
     return {**{name: _cut(value) if isinstance(value, str) else value for name, value in shown.items()},
             "tool_calls": calls if calls and len(repr(calls)) <= RECENT_CHARS else None}

@@ -7,8 +7,8 @@ again instead of running twice; what then still is not known is unknown, and nei
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -119,18 +119,17 @@ class Workers:
 
     # ---
 
-    def _places(self, url: str) -> ExitStack:
+    @contextmanager
+    def _places(self, url: str) -> Iterator[None]:
         with self._lock:
             if url not in self._lanes:
                 if len(self._lanes) > WORKERS:
                     self._lanes = {name: lane for name, lane in self._lanes.items() if lane.busy}
                 self._lanes[url] = Lane(f"calls of the agent at {url}", self._per_worker, retry_after_s=2)
             lane = self._lanes[url]
-        with ExitStack() as stack:
-            # Of its own first: a slow worker's callers do not take places that others could use.
-            stack.enter_context(lane.take())
-            stack.enter_context(self.lane.take())
-            return stack.pop_all()
+        # Of its own first: a slow worker's callers do not take places that others could use.
+        with lane.take(), self.lane.take():
+            yield
 
     def _execute(self, url: str, tokens: Tokens, body: dict, key: str, until: float) -> dict:
         arrived, tries, why = False, 0, ""

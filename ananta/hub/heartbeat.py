@@ -101,7 +101,7 @@ class Heartbeat:
 
     def _answers(self, agent: Agent) -> tuple[bool, dict | None]:
         """Returns whether the agent answers, and what it says of its resources."""
-        for token in self.registry.credentials(agent.url):
+        for token in self.registry.credentials(agent.url)[1]:
             try:
                 answer = asking.ask("GET", f"{agent.url}/stats", token=token, timeout_s=ASK_S)
             except NoAnswer as failure:

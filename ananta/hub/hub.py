@@ -37,10 +37,10 @@ class Hub:
         if url is None or self.workers.is_self(url):
             return None
         assigned = None if task.assigned_agent_token is None else self.vault.open(task.assigned_agent_token)
-        registered = self.registry.credentials(url)
+        name, registered = self.registry.credentials(url)
         # What the task was given first; then what the agent has told of itself, or had told before it changed its token.
         tokens = dict.fromkeys([*([assigned] if assigned is not None else []), *registered])
-        return Target(url, self.registry.name(url), tuple(tokens) or (None,))
+        return Target(url, name, tuple(tokens) or (None,))
 
     def open(self) -> None:
         """Takes up what the last stop interrupted; the journal is open."""
@@ -52,4 +52,5 @@ class Hub:
 
     def close(self) -> None:
         self.workers.close()
+        self.steps.running.close()
         self.callbacks.close()

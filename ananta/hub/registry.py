@@ -66,13 +66,14 @@ class Registry:
                     return agent
         raise Conflict(f"The agent at {said.url} is registered by several at once: try again.", code="agent_token_mismatch")
 
-    def credentials(self, url: str) -> list[str | None]:
-        """Returns the tokens to try at a registered agent, in this order; None: without one. [] if it is not registered."""
+    def credentials(self, url: str) -> tuple[str, list[str | None]]:
+        """Returns the name of the agent there, and the tokens to try, in this order; None: without one. The address and
+        [] if it is not registered."""
         agent = agents.get(url.rstrip("/"))
         if agent is None:
-            return []
+            return url, []
         sealed = [each for each in (agent.token, agent.previous_token) if each is not None]
-        return [text for text in map(self._opened, sealed) if text is not None] or [None]
+        return agent.name, [text for text in map(self._opened, sealed) if text is not None] or [None]
 
     def worked(self, url: str, token: str | None) -> None:
         """To be called when the agent has accepted a token: once that is the new one, the previous one is forgotten."""
@@ -80,11 +81,6 @@ class Registry:
         if agent is not None and agent.token is not None and agent.previous_token is not None and _same(
                 token, self._opened(agent.token)):
             agents.worked(agent.url, agent.token)
-
-    def name(self, url: str) -> str:
-        """Returns the name of the agent there, its address if none is registered."""
-        agent = agents.get(url.rstrip("/"))
-        return url if agent is None else agent.name
 
     def everyone(self) -> list[Agent]:
         """Returns all agents; those not seen for long are offline from now on."""

@@ -7,11 +7,10 @@ import dataclasses
 import json
 import logging
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ananta.agent.decisions import Decisions
 from ananta.agent.steps import GENERIC_ORDER, Decider, Executed, Execution, Order, Proposed, Steps
@@ -20,6 +19,7 @@ from ananta.domain.prompts import Earlier
 from ananta.domain.proposals import StoredProposal, digest
 from ananta.domain.steps import DENIED, DENY, FINISHED, NOT_RUN, UNKNOWN, Proposal, Record, ToolCall, Verdict
 from ananta.domain.tasks import Step, Task
+from ananta.domain.values import differing
 from ananta.errors import (
     AnantaError,
     ApprovalRequired,
@@ -34,6 +34,7 @@ from ananta.errors import (
     StoreFailed,
 )
 from ananta.hub.forwarding import OutcomeUnknown, Workers
+from ananta.hub.running import Running
 from ananta.store import proposals, tasks
 from ananta.store import templates as stored_templates
 
@@ -75,7 +76,7 @@ class TaskSteps:
         self.steps, self.decisions, self.workers, self.target_of = steps, decisions, workers, target_of
         self.changed, self.flush, self.now = changed, flush, now
         self._unnoted: deque[Record] = deque()
-        self._noting = threading.Lock()
+        self.running = Running(self._show_executing)
         steps.on_begin.append(self._begun)
         steps.on_record.append(self.note)
 
@@ -109,12 +110,12 @@ class TaskSteps:
                 log.info("the template %s of task %s is gone", task.template_id, task.id)
         wanted = order.prompt or task.description or task.title or GENERIC_ORDER
         if template is None:
-            return replace(order, prompt=wanted, task_id=task.id, history=(*_earlier(task.id), *order.history))
+            return differing(order, prompt=wanted, task_id=task.id, history=(*_earlier(task.id), *order.history))
         text = templates.fill(template.prompt_template, {
             "agent_name": self.steps.agent_name, "task_title": task.title or "", "task_description": task.description or "",
         }, template.defaults or {})
         free = not (order.provider or order.model or order.providers)
-        return replace(order, prompt=f"{text}\n\n{wanted}", task_id=task.id, history=(*_earlier(task.id), *order.history),
+        return differing(order, prompt=f"{text}\n\n{wanted}", task_id=task.id, history=(*_earlier(task.id), *order.history),
                        provider=template.provider if free else order.provider,
                        model=template.model if free else order.model)
 
@@ -175,7 +176,7 @@ class TaskSteps:
         """Returns what ran, here or at the agent of the task; with neither command nor tool calls, what was proposed
         last. Raises NotFound, InvalidInput (`no_proposal`), what Steps.execute raises, and ForwardingFailed."""
         task = tasks.find(task_id)
-        wanted = replace(self._filled(task, wanted), task_id=task_id)
+        wanted = differing(self._filled(task, wanted), task_id=task_id)
         target = self.target_of(task)
         if target is None:
             return self.steps.execute(wanted, decider, begun=begun)
@@ -202,17 +203,17 @@ class TaskSteps:
         if last.get("id") and not last.get("tool_calls"):
             try:
                 proposals.undecided(last["id"], self.now())
-                return replace(wanted, proposal_id=last["id"])
+                return differing(wanted, proposal_id=last["id"])
             except (Conflict, NotFound):
                 pass  # it was run before: whoever asks again wants it again
         calls = tuple(ToolCall(each["name"], each.get("args") or {}) for each in last.get("tool_calls") or ())
-        return replace(wanted, command=last.get("command"), tool_calls=calls, reason=wanted.reason or last.get("reason"))
+        return differing(wanted, command=last.get("command"), tool_calls=calls, reason=wanted.reason or last.get("reason"))
 
     def _forward(self, task: Task, target: Target, wanted: Execution, decider: Decider, begun) -> Executed:
         shown = proposals.undecided(wanted.proposal_id, self.now()) if wanted.proposal_id else None
         if shown is not None:
             self._check(shown, target, wanted)
-            wanted = replace(wanted, command=shown.command, reason=wanted.reason or shown.reason)
+            wanted = differing(wanted, command=shown.command, reason=wanted.reason or shown.reason)
         if wanted.tool_calls and not decider.admin:
             raise NotAllowed("Only administrators may run tool calls.")
         if self.steps.stopping.is_set():
@@ -255,7 +256,7 @@ class TaskSteps:
         return verdict if verdict is not None and verdict.decision == DENY else None
 
     def _denied(self, record: Record, reasons: tuple[str, ...]) -> None:
-        self.steps.journal.finished(replace(record, state=DENIED, decision=DENY, decided_by="policy", reasons=reasons,
+        self.steps.journal.finished(differing(record, state=DENIED, decision=DENY, decided_by="policy", reasons=reasons,
                                             output="[denied: " + "; ".join(reasons) + "]"))
         raise CommandDenied("This command is denied: " + "; ".join(reasons), reasons=list(reasons))
 
@@ -274,7 +275,7 @@ class TaskSteps:
                 idempotency_key=f"hub-{record.id}", timeout_s=timeout_s * tries + wanted.retry_delay_s * wanted.retries + BESIDE_S)
             done = _executed_of(answer, record, time.monotonic() - start)
         except OutcomeUnknown as unknown:
-            self._finish(replace(record, state=UNKNOWN, output=f"[unknown: {unknown.message}]"), start)
+            self._finish(differing(record, state=UNKNOWN, output=f"[unknown: {unknown.message}]"), start)
             raise
         except (CommandDenied, ApprovalRequired) as refused:
             self._nothing_ran(task, record, begun)
@@ -284,11 +285,11 @@ class TaskSteps:
             raise
         except BaseException as failure:
             self._nothing_ran(task, record, begun)
-            self.steps.journal.finished(replace(record, state=NOT_RUN, output=f"[not run: {failure}]",
+            self.steps.journal.finished(differing(record, state=NOT_RUN, output=f"[not run: {failure}]",
                                                 timestamp=self.now()))
             raise
         try:
-            self._finish(replace(record, output=done.output, exit_code=done.exit_code, agent=done.agent), start)
+            self._finish(differing(record, output=done.output, exit_code=done.exit_code, agent=done.agent), start)
         except JournalFailed as cause:
             raise RanUnrecorded(
                 f"The command has run; do not send it again. Its record is written as soon as that is possible: {cause}",
@@ -297,10 +298,12 @@ class TaskSteps:
 
     def _finish(self, record: Record, start: float) -> None:
         self.note(self.steps.journal.finished(
-            replace(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6))))
+            differing(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6))))
 
     def _nothing_ran(self, task: Task, record: Record, begun) -> None:
         self._take_back(record, begun)
+        if not self.running.ended(record.id):
+            return
         try:
             self.changed(tasks.set_run_state(task.id, task.run_state, self.now()))
         except (StoreFailed, NotFound) as failure:
@@ -315,19 +318,24 @@ class TaskSteps:
     # --- what a run means for its task
 
     def _begun(self, record: Record) -> None:
-        if record.task_id is None:
-            return
+        if record.task_id is not None:
+            self.running.began(record.id, record.task_id)
+
+    def _show_executing(self, task_id: str) -> None:
         try:
-            self.changed(tasks.begin(record.task_id, self.now()))
+            self.changed(tasks.begin(task_id, self.now()))
         except NotFound:
-            return
-        except StoreFailed as failure:
-            log.warning("task %s does not show that a command runs: %s", record.task_id, failure)
+            return  # a session that is no task
+        except Exception as failure:
+            log.warning("task %s does not show that a command runs: %s", task_id, failure)
 
     def note(self, record: Record) -> None:
         """Adds a run to the history of its task, if there is one. Raises nothing: what fails now is tried again later,
         and after a restart it is found in the log."""
-        if record.task_id is None or record.state in (DENIED, NOT_RUN):
+        if record.task_id is None:
+            return
+        self.running.ended(record.id)
+        if record.state in (DENIED, NOT_RUN):
             return
         self._unnoted.append(record)
         self.note_rest()

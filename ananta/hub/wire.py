@@ -5,11 +5,13 @@ below its convenience, because only there each read can be held to one moment fo
 """
 import http.client
 import io
+import re
 import select
 import socket
 import sys
 import time
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +21,11 @@ from ananta.hub import addresses
 from ananta.hub.addresses import Refused
 
 CHUNK_BYTES = 256 << 10
+BUFFER_BYTES = 64 << 10
+# The beginning of an answer with a body, the field that says how long that is, and those that make it less simple.
+_PLAIN = re.compile(rb"HTTP/1\.1 (?!204|304)([2-5]\d\d) [^\r\n]*\r\n")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,12})[ \t]*\r\n", re.IGNORECASE)
+_SPECIAL = re.compile(rb"\r\n(?:transfer-encoding|connection|content-encoding)[ \t]*:|\n[ \t]", re.IGNORECASE)
 # What a connection or an answer may fail with; `reason` says it in words.
 FAILURES = (OSError, http.client.HTTPException, ValueError, Refused)
 
@@ -62,20 +69,21 @@ class Connection:
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", *headers]
-        if not all(line.isascii() and line.isprintable() for line in head):
+        if not (whole := "".join(head)).isascii() or not whole.isprintable():
             raise ValueError("the address or the token cannot stand in a request")
         self._until = until
         self._socket.settimeout(addresses.left(until))
         self._socket.sendall("\r\n".join([*head, "", ""]).encode("ascii") + (body or b""))
-        with closing(http.client.HTTPResponse(self, method=method)) as answer:  # type: ignore[arg-type]
+        source = io.BufferedReader(_Clocked(self._socket, until), BUFFER_BYTES)
+        plain = _plain_head(source)
+        if plain is not None and most_bytes:
+            status, length = plain
+            return status, _counted(source, status, length, most_bytes), True
+        with closing(http.client.HTTPResponse(_Source(source), method=method)) as answer:  # type: ignore[arg-type]
             answer.begin()
             if most_bytes == 0:
                 return answer.status, b"", False
             return answer.status, _content(answer, most_bytes), not answer.will_close
-
-    def makefile(self, *_: object) -> io.BufferedReader:
-        """What http.client reads an answer from, and closes after it."""
-        return io.BufferedReader(_Clocked(self._socket, self._until), 1 << 16)  # type: ignore[return-value]
 
     def is_stale(self) -> bool:
         """Whether the other side has closed it, or said something nobody asked for."""
@@ -106,6 +114,40 @@ class _Clocked(io.RawIOBase):
     def readinto(self, buffer) -> int:
         self._socket.settimeout(addresses.left(self._until))
         return self._socket.recv_into(buffer)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What http.client takes for a socket: it reads an answer from it, and closes that after it."""
+
+    reader: "io.BufferedReader[_Clocked]"
+
+    def makefile(self, *_: object) -> "io.BufferedReader[_Clocked]":
+        return self.reader
+
+
+def _plain_head(source: "io.BufferedReader[_Clocked]") -> tuple[int, int] | None:
+    """Takes the head of an answer that says only how long its body is, as agents send it, and returns status and length.
+    None for any other, of which nothing has been taken then: http.client reads it, at five times the cost."""
+    begun = source.peek()
+    end = begun.find(b"\r\n\r\n")
+    found = _PLAIN.match(begun, 0, end + 2) if end > 0 else None
+    if found is None or _SPECIAL.search(begun, 0, end + 2):
+        return None
+    lengths = _LENGTH.findall(begun, 0, end + 2)
+    if len(lengths) != 1:
+        return None
+    source.read(end + 4)
+    return int(found[1]), int(lengths[0])
+
+
+def _counted(source: "io.BufferedReader[_Clocked]", status: int, length: int, most_bytes: int) -> bytes:
+    if length > most_bytes:
+        raise TooLarge(status, most_bytes)
+    content = source.read(length)
+    if len(content) < length:
+        raise http.client.IncompleteRead(content, length - len(content))
+    return content
 
 
 def _content(answer: http.client.HTTPResponse, most_bytes: int) -> bytes:

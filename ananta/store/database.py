@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "busy_timeout": 5000, "foreign_keys": 1, "cache_size": -2000}
 HEADER = b"SQLite format 3\0"
+# Begin, end and undo a transaction, and one within it.
+_TRANSACTION = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_WITHIN = ("SAVEPOINT ours", "RELEASE ours", ("ROLLBACK TO ours", "RELEASE ours"))
 IDLE_CONNECTIONS, LOOK_FOR_DEAD = 16, 16
 
 _FAILURES = (peewee.DatabaseError, peewee.InterfaceError, sqlite3.Error)
@@ -55,6 +58,8 @@ class Sqlite(peewee.SqliteDatabase):
         self._known_lock = threading.Lock()
         # Two writers would make each other wait for the file, unfairly and up to seconds; here they queue.
         self._turn = threading.RLock()
+        # How many transactions of the one whose turn it is are open, one in the other.
+        self._depth = 0
 
     def _connect(self) -> sqlite3.Connection:
         with self._known_lock:
@@ -94,14 +99,29 @@ class Sqlite(peewee.SqliteDatabase):
     @contextmanager
     def writing(self, *, for_good: bool = False) -> Iterator[None]:
         """See the function `writing`."""
-        if for_good:
-            self.execute_sql("PRAGMA synchronous = FULL")
-        try:
-            with _ours(), self._turn, self.atomic("IMMEDIATE"):
-                yield
-        finally:
+        with _ours(), self._turn:
+            # Past Peewee, at a third of the cost.
+            run = self.connection().execute
+            begin, end, undo = _TRANSACTION if self._depth == 0 else _WITHIN
             if for_good:
-                self.execute_sql("PRAGMA synchronous = NORMAL")
+                run("PRAGMA synchronous = FULL")
+            try:
+                run(begin)
+                self._depth += 1
+                try:
+                    yield
+                    run(end)
+                except BaseException:
+                    # After a full disk, SQLite has rolled back by itself.
+                    if self.connection().in_transaction:
+                        for each in undo:
+                            run(each)
+                    raise
+                finally:
+                    self._depth -= 1
+            finally:
+                if for_good:
+                    run("PRAGMA synchronous = NORMAL")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -112,7 +132,7 @@ class Sqlite(peewee.SqliteDatabase):
     def rows(self, sql: str, *values: object) -> list[tuple]:
         """See the function `rows`."""
         try:
-            return self.execute_sql(sql, values).fetchall()
+            return self.connection().execute(sql, values).fetchall()
         except IntegrityFailed:
             raise
         except _FAILURES as cause:
@@ -120,7 +140,7 @@ class Sqlite(peewee.SqliteDatabase):
 
     def change(self, sql: str, *values: object) -> int:
         """See the function `change`."""
-        return self.execute_sql(sql, values).rowcount
+        return self.connection().execute(sql, values).rowcount
 
     def change_many(self, sql: str, values: list[tuple]) -> None:
         """See the function `change_many`."""

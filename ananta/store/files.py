@@ -57,14 +57,16 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def append_line(fd: int, line: bytes, path: Path) -> None:
-    """Appends line by one write; it is on disk when this returns. Raises JournalFailed: then nothing of it is there."""
+def append_line(fd: int, line: bytes, path: Path, *, for_good: bool = True) -> None:
+    """Appends line by one write; for_good: it outlives a loss of power when this returns. Raises JournalFailed: then
+    nothing of it is there."""
     before = -1
     try:
         before = os.fstat(fd).st_size
         written = os.write(fd, line)
         if written == len(line):
-            sync_data(fd)
+            if for_good:
+                sync_data(fd)
             return
         # The system does not say why a write stays short: a second one would tell.
         cause = OSError(errno.ENOSPC, "only a part could be written; the disk is full, or a limit is reached")

@@ -38,10 +38,10 @@ class Intents:
                 left.append(intent)
         return left
 
-    def add(self, fields: dict) -> None:
-        """Raises JournalFailed, then there is no intent."""
+    def add(self, fields: dict, *, for_good: bool) -> None:
+        """Raises JournalFailed, then there is no intent. for_good: it outlives a loss of power."""
         line = msgspec.json.encode(fields) + b"\n"
-        files.append_line(self._fd, line, self.path)
+        files.append_line(self._fd, line, self.path, for_good=for_good)
         self._in_flight[fields["id"]] = line
 
     def done(self, run_id: str) -> None:

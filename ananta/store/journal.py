@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from ananta.domain.steps import Record
+from ananta.domain.values import differing
 from ananta.errors import CannotStart, JournalFailed, StoreFailed
 from ananta.store import database, records
 from ananta.store.files import private_directory
@@ -99,13 +100,15 @@ class Journal:
         self._intents.close()
 
     def started(self, record: Record) -> None:
-        """Puts on disk that this is about to run. Raises JournalFailed: then it must not run."""
+        """Puts on disk that this is about to run. Raises JournalFailed: then it must not run.
+
+        Of what another agent runs, that one's disk says so; what is noted here need outlive this process only."""
         fields = records.intent_of(records.storable(record, self.mask, self.output_bytes))
         with self._lock:
             # Nothing new begins while the result of something earlier is not safe.
             self._write_pending()
             # Where the log ends now: a restart looks for the result behind this place only.
-            self._intents.add(fields | {"log": self._writer.place()})
+            self._intents.add(fields | {"log": self._writer.place()}, for_good=record.forwarded_to is None)
 
     def finished(self, record: Record) -> Record:
         """Returns the record as it stands in the log now, on disk: masked, cut, its step counted.
@@ -119,7 +122,7 @@ class Journal:
             if record.task_id is not None:
                 step = self._steps.get(record.task_id, 0) + 1
                 self._count(record.task_id, step)
-                record = replace(record, step=step)
+                record = differing(record, step=step)
             self._pending.append(record)
             try:
                 self._write_pending()

@@ -97,7 +97,8 @@ class Notices:
 
     def share(self, record: Record, line: bytes) -> None:
         """Gives a record of a task to the other hubs, soon. line: its JSON."""
-        self._put(_of(TaskRecord(line, record.id, record.task_id, record.timestamp)))
+        if self._threads:
+            self._put(_of(TaskRecord(line, record.id, record.task_id, record.timestamp)))
 
     def _put(self, told: _Told) -> None:
         if not self._threads:

@@ -1,10 +1,10 @@
 """A Record ↔ what stands in a line."""
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timezone
 
 from ananta.domain.redaction import masked
 from ananta.domain.steps import UNKNOWN, Record, ToolCall
+from ananta.domain.values import differing
 
 Mask = Callable[[str], str]
 UNKNOWN_TEXT = ("[unknown: the service was stopped while this command ran. It is not known whether it finished; "
@@ -25,7 +25,7 @@ def storable(record: Record, mask: Mask, output_bytes: int) -> Record:
     def optional(value: str | None, change: Mask = text) -> str | None:
         return None if value is None else change(value)
 
-    return replace(record, command=optional(record.command), output=output, output_cut=record.output_cut + cut,
+    return differing(record, command=optional(record.command), output=output, output_cut=record.output_cut + cut,
                    reason=optional(record.reason), reasons=tuple(map(text, record.reasons)), cwd=optional(record.cwd),
                    tool_calls=calls, task_id=optional(record.task_id, plain), agent=plain(record.agent),
                    decided_by=optional(record.decided_by, plain), id=plain(record.id))
@@ -33,11 +33,13 @@ def storable(record: Record, mask: Mask, output_bytes: int) -> Record:
 
 def plain(value: str) -> str:
     """Returns the text as any file can take it. Undecodable bytes of a path arrive as lone surrogates."""
-    return value.encode("utf-8", "replace").decode()
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def shortened(text: str, limit: int) -> tuple[str, int]:
     """Returns the head and the tail of a text that is longer than limit bytes, and how many bytes are missing."""
+    if len(text) * 4 <= limit:
+        return text, 0
     raw = text.encode()
     if len(raw) <= limit:
         return text, 0

@@ -6,12 +6,13 @@ after the other, and a task with two thousand steps costs a list, a change and t
 A list shows last_output and the last steps cut to 500 characters; a task by itself shows them as they are.
 """
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields, replace
+from dataclasses import fields
 
 import msgspec
 
 from ananta.domain import tasks as rules
 from ananta.domain.tasks import OUTPUT_BYTES, RECENT_CHARS, RECENT_STEPS, Step, Task, Wanted
+from ananta.domain.values import differing
 from ananta.errors import Conflict, NotFound
 from ananta.store import database
 from ananta.store.records import plain, shortened
@@ -47,7 +48,7 @@ def create(task: Task) -> Task:
                                "a new one.", details=task.id)
             return task
         while True:
-            numbered = replace(task, id=rules.numbered(_next_number()))
+            numbered = differing(task, id=rules.numbered(_next_number()))
             if _insert(numbered):
                 return numbered
 
@@ -89,7 +90,7 @@ def unassign(task_id: str, now: float) -> Task:
 def set_run_state(task_id: str, run_state: str, now: float) -> Task:
     """Takes the run_state back to what it was, when nothing ran after all, unless it has moved on since. Raises
     NotFound."""
-    return change(task_id, lambda task: replace(task, run_state=run_state) if task.run_state == rules.EXECUTING else task,
+    return change(task_id, lambda task: differing(task, run_state=run_state) if task.run_state == rules.EXECUTING else task,
                   now)
 
 
@@ -111,8 +112,8 @@ def record(task_id: str, run_id: str, step: Step, now: float) -> Task:
     with database.writing():
         task, recent = _locked(task_id)
         if database.change("INSERT INTO task_history (task_id, run_id, document) VALUES (?, ?, ?) "
-                           "ON CONFLICT (run_id) DO NOTHING", task.id, run_id, _json(asdict(step)).decode()) == 0:
-            return replace(task, was=task)
+                           "ON CONFLICT (run_id) DO NOTHING", task.id, run_id, _json(vars(step)).decode()) == 0:
+            return differing(task, was=task)
         shown = [*msgspec.json.decode(recent), rules.short(step)][-RECENT_STEPS:]
         return _store(task, rules.executed(task, step), now, recent=_json(shown).decode())
 
@@ -143,7 +144,7 @@ def clear_template(template_id: str, now: float) -> list[str]:
     for table in ("tasks", "archived_tasks"):
         for row in database.locked(f"{_SELECT} {table} WHERE template_id = ? ORDER BY id", plain(template_id)):
             task = _task(row)
-            _store(task, replace(task, template_id=None), now, table=table)
+            _store(task, differing(task, template_id=None), now, table=table)
             cleared.append(task.id)
     return cleared
 
@@ -269,11 +270,12 @@ def _locked(task_id: str) -> tuple[Task, str]:
 
 
 def _store(before: Task, after: Task, now: float, *, recent: str | None = None, table: str = "tasks") -> Task:
-    changed = [name for name in FIELDS if getattr(before, name) != getattr(after, name)]
+    old, new = vars(before), vars(after)
+    changed = [name for name in FIELDS if new[name] is not old[name] and new[name] != old[name]]
     if not changed:
-        return replace(before, was=before)
+        return differing(before, was=before)
     # Also when the clock was set back, or has not moved on since.
-    after = replace(after, updated_at=max(now, before.updated_at + 1e-6), was=before)
+    after = differing(after, updated_at=max(now, before.updated_at + 1e-6), was=before)
     columns = {name: _column(after, name) for name in (*changed, "updated_at")} | {"document": _text(after)}
     if "status" in columns:
         columns["board"] = rules.normalised(after.status)
@@ -330,5 +332,5 @@ def _storable(step: Step) -> Step:
         return None if value is None else shortened(plain(value).replace("\0", "\N{REPLACEMENT CHARACTER}"), OUTPUT_BYTES)[0]
 
     calls = None if step.tool_calls is None else msgspec.json.decode(_json(step.tool_calls))
-    return replace(step, prompt=text(step.prompt), reason=text(step.reason), command=text(step.command),
+    return differing(step, prompt=text(step.prompt), reason=text(step.reason), command=text(step.command),
                    output=text(step.output), tool_calls=calls)

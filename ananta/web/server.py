@@ -15,7 +15,7 @@ from bottle import Bottle, HTTPError, HTTPResponse
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask, ThreadedTaskDispatcher
+from waitress.task import ErrorTask
 
 from ananta import errors
 from ananta.errors import AnantaError, CannotStart
@@ -24,6 +24,7 @@ from ananta.web import payloads, responses
 from ananta.web.access import CLASSES, Access
 from ananta.web.gate import Gate, answer_headers, new_cid
 from ananta.web.streams import Streams, task_class
+from ananta.web.threads import Dispatcher
 
 log = logging.getLogger(__name__)
 BODY_BYTES = 2 << 20
@@ -242,10 +243,8 @@ class Server:
         self.socket = _listen(host, port)
         self.host, self.port = self.socket.getsockname()[:2]
         self._map: dict = {}
-        dispatcher = ThreadedTaskDispatcher()
-        dispatcher.set_thread_count(lane_places + THREADS_BESIDE_LANES)
         self._server = TcpWSGIServer(
-            gate, self._map, _sock=self.socket, dispatcher=dispatcher, bind_socket=False,
+            gate, self._map, _sock=self.socket, dispatcher=Dispatcher(lane_places + THREADS_BESIDE_LANES), bind_socket=False,
             sockinfo=(self.socket.family, self.socket.type, self.socket.proto, self.socket.getsockname()),
             asyncore_use_poll=True, connection_limit=900, channel_timeout=60, cleanup_interval=10,
             channel_request_lookahead=1, outbuf_high_watermark=1 << 20, max_request_body_size=BODY_BYTES + 1,

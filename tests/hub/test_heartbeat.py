@@ -77,21 +77,21 @@ def test_an_announced_token_that_is_not_in_use_yet_locks_nobody_out(team, start)
     worker = begin(start)
     team.add(worker)
     team.add(worker, token="announced-token-0001", shown=TOKEN)
-    assert team.registry.credentials(worker.url) == ["announced-token-0001", TOKEN]
+    assert team.registry.credentials(worker.url)[1] == ["announced-token-0001", TOKEN]
     team.round()
     assert agents.find(worker.url).resources is not None
-    assert team.registry.credentials(worker.url) == ["announced-token-0001", TOKEN]
+    assert team.registry.credentials(worker.url)[1] == ["announced-token-0001", TOKEN]
     # Announced anew by the same agent, which still uses the first one: that one stays.
     team.add(worker, token="announced-token-0002", shown=TOKEN)
-    assert team.registry.credentials(worker.url) == ["announced-token-0002", TOKEN]
+    assert team.registry.credentials(worker.url)[1] == ["announced-token-0002", TOKEN]
     team.add(worker, token="announced-token-0003", shown="hub")
-    assert team.registry.credentials(worker.url) == ["announced-token-0003", TOKEN]
+    assert team.registry.credentials(worker.url)[1] == ["announced-token-0003", TOKEN]
     worker.stop()
     start("alpha", "--host", "127.0.0.1", "--port", worker.url.rsplit(":", 1)[1], token="announced-token-0003")
     team.round()
-    assert team.registry.credentials(worker.url) == ["announced-token-0003"]
-    assert team.registry.credentials("http://nobody") == [] and team.registry.name(worker.url + "/") == "alpha"
-    assert team.registry.name("http://nobody") == "http://nobody"
+    assert team.registry.credentials(worker.url)[1] == ["announced-token-0003"]
+    assert team.registry.credentials(worker.url + "/")[0] == "alpha"
+    assert team.registry.credentials("http://nobody") == ("http://nobody", [])
 
 
 def test_the_tasks_of_an_agent_get_its_new_token(team, start):
