@@ -173,9 +173,10 @@ class Notices:
             if records:
                 shared_journal.share(records)
             # By the clock of the server: those of the hubs may differ.
-            database.change_many("INSERT INTO events (at, origin, document) VALUES (extract(epoch FROM now()), ?, ?)",
-                                 [(self.origin, msgspec.json.encode(each.event).decode()) for each in batch])
-            database.rows("SELECT pg_notify(?, max(id)::text) FROM events", CHANNEL)
+            database.rows("WITH added AS (INSERT INTO events (at, origin, document) SELECT extract(epoch FROM now()), ?, "
+                          "document FROM unnest(?::text[]) WITH ORDINALITY AS told (document, place) ORDER BY place "
+                          "RETURNING id) SELECT pg_notify(?, max(id)::text) FROM added", self.origin,
+                          [msgspec.json.encode(each.event).decode() for each in batch], CHANNEL)
 
     def _share_missing(self) -> None:
         # First of all: what gets lost from now on is looked for again.
@@ -238,9 +239,9 @@ class Notices:
 
     def _read(self, connection: "Connection") -> None:
         while True:
-            rows = connection.execute("SELECT id, origin, document FROM events WHERE id > %s ORDER BY id LIMIT %s",
-                                      (self._last, BATCH)).fetchall()
-            foreign = [(number, _event(document) if origin != self.origin else None) for number, origin, document in rows]
+            rows = connection.execute("SELECT id, CASE WHEN origin <> %s THEN document END FROM events WHERE id > %s "
+                                      "ORDER BY id LIMIT %s", (self.origin, self._last, BATCH)).fetchall()
+            foreign = [(number, None if document is None else _event(document)) for number, document in rows]
             records = _records(connection, [event for _, event in foreign if event and event.type == TASK_RECORD])
             for number, event in foreign:
                 if event is not None and event.type == TASK_RECORD:

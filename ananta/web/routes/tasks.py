@@ -1,7 +1,7 @@
 """Tasks: make, list, change, assign."""
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Annotated, ClassVar
 
 from bottle import Bottle, HTTPResponse
@@ -11,6 +11,7 @@ from ananta.agent.meter import Meter
 from ananta.domain import tasks as rules
 from ananta.domain.configuration import is_address
 from ananta.domain.tasks import TITLE_CHARS, Step, Task, Wanted
+from ananta.domain.values import differing
 from ananta.errors import InvalidInput
 from ananta.hub import callbacks
 from ananta.hub.callbacks import TaskNews
@@ -185,7 +186,7 @@ class TaskRoutes:
             values["callback_token"] = self._sealed(values["callback_token"])
         if "tags" in values:
             values["tags"] = tuple(values["tags"])
-        task = tasks.change(task_id, lambda task: replace(task, **values), time.time(), template_id=values.get("template_id"))
+        task = tasks.change(task_id, lambda task: differing(task, **values), time.time(), template_id=values.get("template_id"))
         self.news.tell(task)
         return streamed(tasks.answer(task))
 
