@@ -94,6 +94,7 @@ def main() -> int:
     return 0 if all([
         times("GET /health, to compare", "health", 2), times("GET /tasks/{id}", "find", 2), times("POST /tasks", "create", 3.5), times("PATCH /tasks/{id}", "change", 3.5),
         times("GET /tasks?limit=100", "page", 8), times("GET /tasks?status=todo&limit=100", "filtered", 8),
+        times("GET /stats", "stats", 10),
         line("GET /tasks, all of them", f"{found['all'] / 1000:.0f} ms", "<= 100 ms", found["all"] <= 100_000),
         line("  memory beyond before", f"{more_mb:.1f} MB", "<= 25 MB", more_mb <= 25),
         line(f"a step of a task with {STEPS:,}, beside an empty one", f"{long:.0f} us, {empty:.0f} us", "<= 1.25 x",
@@ -126,6 +127,7 @@ def measured(plain, hub) -> tuple[dict[str, float], float]:
         "find": call("GET", "/tasks/T-123460", times=500),
         "create": call("POST", "/tasks", lambda: {"title": f"Task {next(numbers)}", "description": "what is to be done"}, 200),
         "change": call("PATCH", "/tasks/T-123461", lambda: {"status": f"s-{next(numbers)}"}, 200),
+        "stats": call("GET", "/stats", times=200),
         "page": listing("/tasks?limit=100"), "filtered": listing("/tasks?status=todo&limit=100")}
     rounds = [{name: measure() for name, measure in costs.items()} for _ in range(ROUNDS)]
     found = {name: statistics.median(each[name] for each in rounds) for name in costs}
