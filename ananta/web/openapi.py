@@ -64,8 +64,8 @@ def _operation(route, declared: dict, components: dict) -> dict:
     body = declared.get("body") or config.get("takes", (None,))[0]
     if body is not None:
         needed = "body" in config and bool(components[body["$ref"].rsplit("/", 1)[1]].get("required"))
-        operation["requestBody"] = {"required": needed, "content": {config.get("media_in", "application/json"): {
-            "schema": body}}}
+        operation["requestBody"] = {"required": needed, "content": {
+            media: {"schema": body} for media in config.get("media_in", ("application/json",))}}
     media = config.get("media", "application/json")
     status = config.get("status", 200)
     good: dict = {"description": MEANING[status]}
@@ -74,9 +74,10 @@ def _operation(route, declared: dict, components: dict) -> dict:
     operation["responses"] = {str(status): good}
     for code in config.get("also", ()):
         operation["responses"][str(code)] = {"description": MEANING[code], "content": good["content"]}
-    failing = {403, 500, 503, *config.get("fails", ())} | ({400} if body is not None or "query" in config else set())
+    failing = {403, 500, 503, *config.get("fails", ())} | ({400} if body is not None or "query" in config or "<" in route.rule else set())
     failing |= {401} if access != OPEN else set()
     failing |= {413} if body is not None else set()
+    failing |= {422} if config.get("schema") else set()
     for code in sorted(failing):
         operation["responses"].setdefault(str(code), {
             "description": MEANING[code],

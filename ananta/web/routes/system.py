@@ -97,7 +97,7 @@ class SystemRoutes:
             app.post(path, callback=self.rotate_token, access=ADMIN, gives=dict, fails=(400,), insecure_too=False)
         for path in ("/api/system/csp-report", "/csp-report"):
             app.post(path, callback=self.csp_report, access=OPEN, status=204, fails=(400, 413, 429),
-                     takes=({"type": ["object", "array"]},), media_in="application/csp-report")
+                     takes=({"type": ["object", "array"]},), media_in=("application/csp-report", "application/reports+json", "application/json"))
 
     def health(self) -> Raw | dict:
         """Says that the agent answers; with ?verbose=1 also what it found. No check is made without that."""

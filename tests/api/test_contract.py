@@ -1,0 +1,8 @@
+"""A bounded run of tests/bench/contract.py; `build/dev.py bench contract` sends more."""
+from tests.bench import contract
+
+
+def test_a_hub_answers_as_its_openapi_document_says(database_url, tmp_path):
+    cases, printed, code = contract.run(tmp_path, database_url, examples=3)
+    assert code == 0, printed
+    assert cases > 1000
