@@ -53,8 +53,8 @@ def fill(text: str, values: Mapping[str, str | None], defaults: Mapping | None =
 
 def values_of(task: Task, *, agent_name: str, team_name: str | None = None, team_goal: str | None = None,
               role_name: str | None = None) -> dict[str, str | None]:
-    """Returns the values that a task gives its template's placeholders."""
-    return {"agent_name": agent_name, "task_title": task.title, "task_description": task.description,
+    """Returns the values that a task gives its template's placeholders; None for what it cannot have."""
+    return {"agent_name": agent_name, "task_title": task.title or "", "task_description": task.description or "",
             "team_name": team_name, "role_name": role_name, "team_goal": team_goal}
 
 

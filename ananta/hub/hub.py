@@ -1,4 +1,4 @@
-"""What a hub has beyond a worker: tasks that others may carry out, the agents, and what is sealed for them."""
+"""What a hub has beyond a worker: tasks that others may carry out, the agents and their teams, and what is sealed."""
 import logging
 from collections.abc import Callable
 
@@ -11,6 +11,7 @@ from ananta.hub.callbacks import Callbacks, TaskNews
 from ananta.hub.forwarding import Workers
 from ananta.hub.registry import Registry
 from ananta.hub.task_steps import Target, TaskSteps
+from ananta.hub.teams import Teams
 from ananta.store.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ class Hub:
         self.vault = vault
         self.callbacks = Callbacks(vault.open)
         self.news = TaskNews(events, self.callbacks)
+        self.teams = Teams(self.news.tell)
         self.workers = Workers(own_urls=own_urls, mask=mask)
         self.registry = Registry(
             vault=vault, events=events, registration_token=registration_token, own_token=lambda credential: False,

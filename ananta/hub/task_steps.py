@@ -19,6 +19,8 @@ from ananta.domain.prompts import Earlier
 from ananta.domain.proposals import StoredProposal, digest
 from ananta.domain.steps import DENIED, DENY, FINISHED, NOT_RUN, UNKNOWN, Proposal, Record, ToolCall, Verdict
 from ananta.domain.tasks import Step, Task
+from ananta.domain.teams import Surroundings
+from ananta.domain.templates import Template
 from ananta.domain.values import differing
 from ananta.errors import (
     AnantaError,
@@ -35,7 +37,7 @@ from ananta.errors import (
 )
 from ananta.hub.forwarding import OutcomeUnknown, Workers
 from ananta.hub.running import Running
-from ananta.store import proposals, tasks
+from ananta.store import proposals, tasks, teams
 from ananta.store import templates as stored_templates
 
 log = logging.getLogger(__name__)
@@ -86,8 +88,8 @@ class TaskSteps:
         """Returns what a model suggests for the task; store: keep it, too. Raises NotFound, LLMFailed,
         ForwardingFailed, Busy, InvalidInput."""
         task = tasks.find(task_id)
-        order = self._assembled(task, order)
         target = self.target_of(task)
+        order = self._assembled(task, order, target.name if target else self.steps.agent_name)
         proposed = self._here(order, store) if target is None else self._there(target, task, order, store)
         if store:
             self._keep(task, proposed)
@@ -100,24 +102,30 @@ class TaskSteps:
             self._keep(tasks.find(order.task_id), _of_here(done))
         return done
 
-    def _assembled(self, task: Task, order: Order) -> Order:
-        """The order with the template's text, the model the template prefers, and what happened in the task before."""
-        template = None
-        if task.template_id:
-            try:
-                template = stored_templates.find(task.template_id)
-            except NotFound:
-                log.info("the template %s of task %s is gone", task.template_id, task.id)
+    def _assembled(self, task: Task, order: Order, agent_name: str) -> Order:
+        """The order with the text of the template that counts for the task, the model this prefers, and what happened in
+        the task before. agent_name: of whom is asked."""
+        around = teams.surroundings(task)
+        template = self._template(task, around)
         wanted = order.prompt or task.description or task.title or GENERIC_ORDER
+        order = differing(order, prompt=wanted, task_id=task.id, history=(*_earlier(task.id), *order.history))
         if template is None:
-            return differing(order, prompt=wanted, task_id=task.id, history=(*_earlier(task.id), *order.history))
-        text = templates.fill(template.prompt_template, {
-            "agent_name": self.steps.agent_name, "task_title": task.title or "", "task_description": task.description or "",
-        }, template.defaults or {})
+            return order
+        text = templates.fill(template.prompt_template, templates.values_of(
+            task, agent_name=agent_name, team_name=around.team_name, team_goal=around.team_goal, role_name=around.role_name),
+            template.defaults)
         free = not (order.provider or order.model or order.providers)
-        return differing(order, prompt=f"{text}\n\n{wanted}", task_id=task.id, history=(*_earlier(task.id), *order.history),
-                       provider=template.provider if free else order.provider,
+        return differing(order, prompt=f"{text}\n\n{wanted}", provider=template.provider if free else order.provider,
                        model=template.model if free else order.model)
+
+    def _template(self, task: Task, around: Surroundings) -> Template | None:
+        wanted = templates.chosen(task.template_id, of_member=around.of_member, of_team_role=around.of_team_role,
+                                  of_type_link=around.of_type_link, of_role=around.of_role)
+        try:
+            return stored_templates.find(wanted) if wanted else None
+        except NotFound:
+            log.info("the template %s of task %s is gone", wanted, task.id)
+            return None
 
     def _here(self, order: Order, store: bool) -> TaskProposal:
         return _of_here(self.steps.propose(order, store=store))

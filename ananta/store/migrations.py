@@ -114,8 +114,36 @@ def hub(execute: Execute) -> None:
     execute("ALTER TABLE proposals ADD COLUMN place TEXT")
 
 
+def teams(execute: Execute) -> None:
+    execute("CREATE TABLE team_types (id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, description TEXT)")
+    execute("CREATE UNIQUE INDEX team_types_name ON team_types (name)")
+    execute("CREATE TABLE roles (id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, description TEXT, "
+            "default_template_id TEXT, created_at REAL NOT NULL)")
+    execute("CREATE TABLE team_type_role_links (team_type_id TEXT NOT NULL, role_id TEXT NOT NULL, template_id TEXT, "
+            "PRIMARY KEY (team_type_id, role_id))")
+    execute("CREATE TABLE teams (id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, description TEXT, team_type_id TEXT, "
+            "is_active INTEGER NOT NULL)")
+    execute("CREATE TABLE team_role_templates (team_id TEXT NOT NULL, role_id TEXT NOT NULL, template_id TEXT NOT NULL, "
+            "PRIMARY KEY (team_id, role_id))")
+    execute("CREATE TABLE team_members (id TEXT PRIMARY KEY NOT NULL, team_id TEXT NOT NULL, position INTEGER NOT NULL, "
+            "agent_url TEXT NOT NULL, role_id TEXT, custom_template_id TEXT)")
+    # Whatever else the program does, there is at most one.
+    execute("CREATE UNIQUE INDEX teams_is_active ON teams (is_active) WHERE is_active = 1")
+    execute("CREATE INDEX roles_name ON roles (name, created_at, id)")
+    execute("CREATE INDEX team_members_team_id ON team_members (team_id, position)")
+    execute("CREATE INDEX team_type_role_links_role_id ON team_type_role_links (role_id)")
+    execute("CREATE INDEX team_role_templates_role_id ON team_role_templates (role_id)")
+    execute("CREATE INDEX team_role_templates_template_id ON team_role_templates (template_id)")
+    # What refers to something that goes is found at once.
+    for table, column in (("roles", "default_template_id"), ("team_type_role_links", "template_id"),
+                          ("teams", "team_type_id"), ("team_members", "role_id"), ("team_members", "custom_template_id"),
+                          ("tasks", "assigned_role_id"), ("archived_tasks", "assigned_role_id"),
+                          ("archived_tasks", "team_id")):
+        execute(f"CREATE INDEX {table}_{column} ON {table} ({column}) WHERE {column} IS NOT NULL")
+
+
 LOCAL: Steps = (journal,)
-STEPS: Steps = (*LOCAL, proposals, answers, hub)
+STEPS: Steps = (*LOCAL, proposals, answers, hub, teams)
 SHARED: Steps = STEPS[len(LOCAL):]
 
 

@@ -176,7 +176,7 @@ class TaskRow(_Task):
         indexes = ((("updated_at", "id"), False), (("board", "updated_at", "id", "status", "run_state"), False),
                    (("created_at",), False), (("team_id", "updated_at", "id"), False),
                    (("assigned_agent_url", "updated_at", "id"), False), (("parent_task_id",), False),
-                   (("template_id",), False))
+                   (("template_id",), False), (("assigned_role_id",), False))
 
 
 class ArchivedTaskRow(_Task):
@@ -184,7 +184,7 @@ class ArchivedTaskRow(_Task):
 
     class Meta:
         table_name = "archived_tasks"
-        indexes = ((("template_id",), False),)
+        indexes = ((("template_id",), False), (("team_id",), False), (("assigned_role_id",), False))
 
 
 class TaskHistoryRow(Table):
@@ -225,6 +225,83 @@ class TemplateRow(Table):
 
     class Meta:
         table_name = "templates"
+
+
+class TeamTypeRow(Table):
+    """A kind of team, such as Scrum."""
+
+    id = TextField(primary_key=True)
+    name = TextField(unique=True)
+    description = TextField(null=True)
+
+    class Meta:
+        table_name = "team_types"
+
+
+class RoleRow(Table):
+    """What a member of a team can be. created_at: of several with one name, the oldest is what that name means."""
+
+    id = TextField(primary_key=True)
+    name = TextField()
+    description = TextField(null=True)
+    default_template_id = TextField(null=True, index=True)
+    created_at = FloatField()
+
+    class Meta:
+        table_name = "roles"
+        indexes = ((("name", "created_at", "id"), False),)
+
+
+class TeamTypeRoleRow(Table):
+    """A role that a type of team has, and the template it has there."""
+
+    team_type_id = TextField()
+    role_id = TextField(index=True)
+    template_id = TextField(null=True, index=True)
+
+    class Meta:
+        table_name = "team_type_role_links"
+        primary_key = CompositeKey("team_type_id", "role_id")
+
+
+class TeamRow(Table):
+    """A team. is_active: 1 for at most one of them."""
+
+    id = TextField(primary_key=True)
+    name = TextField()
+    description = TextField(null=True)
+    team_type_id = TextField(null=True, index=True)
+    is_active = IntegerField(unique=True)
+
+    class Meta:
+        table_name = "teams"
+
+
+class TeamRoleTemplateRow(Table):
+    """The template that a role has in a team."""
+
+    team_id = TextField()
+    role_id = TextField(index=True)
+    template_id = TextField(index=True)
+
+    class Meta:
+        table_name = "team_role_templates"
+        primary_key = CompositeKey("team_id", "role_id")
+
+
+class TeamMemberRow(Table):
+    """An agent in a team. position: members keep the order in which they were given."""
+
+    id = TextField(primary_key=True)
+    team_id = TextField()
+    position = IntegerField()
+    agent_url = TextField()
+    role_id = TextField(null=True, index=True)
+    custom_template_id = TextField(null=True, index=True)
+
+    class Meta:
+        table_name = "team_members"
+        indexes = ((("team_id", "position"), False),)
 
 
 class AgentRow(Table):

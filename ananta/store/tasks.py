@@ -7,6 +7,7 @@ A list shows last_output and the last steps cut to 500 characters; a task by its
 """
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from typing import Literal
 
 import msgspec
 
@@ -34,6 +35,7 @@ _SERVED = (f"SELECT 0 AS number, document, CASE WHEN length(last_output) > {RECE
            "WHERE id = ? UNION ALL SELECT id, document, NULL FROM task_history WHERE task_id = ? ORDER BY 1 LIMIT ?")
 _STEPS = "SELECT id, document FROM task_history WHERE task_id = ? AND id > ? ORDER BY id LIMIT ?"
 _OUTPUT = ',"last_output":'
+_FIELDS_OF = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def create(task: Task) -> Task:
@@ -138,14 +140,22 @@ def set_tokens_for_url(url: str, sealed: bytes) -> int:
                                "AND assigned_agent_token IS NOT NULL", sealed, plain(url))
 
 
-def clear_template(template_id: str, now: float) -> list[str]:
-    """Takes the template from all tasks that have it, archived ones too; returns their ids. Only within `writing`."""
-    cleared = []
+def clear(column: Literal["template_id", "team_id", "assigned_role_id"], gone: str, now: float) -> list[str]:
+    """Takes this template, team or role from all tasks that have it, archived ones too; returns their ids. Only within
+    `writing`."""
+    cleared: list[str] = []
     for table in ("tasks", "archived_tasks"):
-        for row in database.locked(f"{_SELECT} {table} WHERE template_id = ? ORDER BY id", plain(template_id)):
-            task = _task(row)
-            _store(task, differing(task, template_id=None), now, table=table)
-            cleared.append(task.id)
+        ids = [task_id for (task_id,) in database.locked(f"SELECT id FROM {table} WHERE {column} = ? ORDER BY id",
+                                                         plain(gone))]
+        for start in range(0, len(ids), CHUNK):
+            chunk = ids[start:start + CHUNK]
+            found = database.rows(f"SELECT id, updated_at, document FROM {table} WHERE id IN ({', '.join('?' * len(chunk))})",
+                                  *chunk)
+            at = {task_id: max(now, before + 1e-6) for task_id, before, _ in found}
+            database.change_many(f"UPDATE {table} SET {column} = NULL, updated_at = ?, document = ? WHERE id = ?", [
+                (at[task_id], _with(document, {column: None, "updated_at": at[task_id]}), task_id)
+                for task_id, _, document in found])
+        cleared += ids
     return cleared
 
 
@@ -269,7 +279,7 @@ def _locked(task_id: str) -> tuple[Task, str]:
     return _task(found[0]), found[0][-1]
 
 
-def _store(before: Task, after: Task, now: float, *, recent: str | None = None, table: str = "tasks") -> Task:
+def _store(before: Task, after: Task, now: float, *, recent: str | None = None) -> Task:
     old, new = vars(before), vars(after)
     changed = [name for name in FIELDS if new[name] is not old[name] and new[name] != old[name]]
     if not changed:
@@ -281,7 +291,7 @@ def _store(before: Task, after: Task, now: float, *, recent: str | None = None, 
         columns["board"] = rules.normalised(after.status)
     if recent is not None:
         columns["recent"] = recent
-    database.change(f"UPDATE {table} SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?", *columns.values(),
+    database.change(f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?", *columns.values(),
                     after.id)
     return after
 
@@ -308,6 +318,12 @@ def _text(task: Task) -> str:
     if task.last_output is not None and len(task.last_output) > RECENT_CHARS:
         document["last_output"] = task.last_output[:RECENT_CHARS - 1] + "…"
     return _json(document)[:-1].decode()
+
+
+def _with(document: str, values: dict[str, object]) -> str:
+    """Returns the document with these values in place of its own; everything else is the same text as before."""
+    fields = _FIELDS_OF.decode(document + "}")
+    return msgspec.json.encode(fields | {name: msgspec.Raw(_json(value)) for name, value in values.items()})[:-1].decode()
 
 
 def _json(value: object) -> bytes:

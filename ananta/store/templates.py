@@ -5,7 +5,7 @@ import msgspec
 
 from ananta.domain.templates import Template
 from ananta.errors import NotFound
-from ananta.store import database, tasks
+from ananta.store import database, tasks, teams
 from ananta.store.records import plain
 
 COLUMNS = tuple(field.name for field in fields(Template))
@@ -25,6 +25,12 @@ def find(template_id: str) -> Template:
     if not found:
         raise _missing(template_id)
     return _template(found[0])
+
+
+def named(name: str) -> Template | None:
+    """Returns the oldest template of this name, None if there is none."""
+    found = database.rows(f"{_SELECT} WHERE name = ? ORDER BY created_at, id LIMIT 1", plain(name))
+    return _template(found[0]) if found else None
 
 
 def all_by_name() -> list[Template]:
@@ -49,12 +55,11 @@ def change(template_id: str, values: dict[str, object], now: float) -> Template:
 def delete(template_id: str, now: float) -> dict[str, list[str]]:
     """Removes the template, and with it every reference to it; returns the ids of what referred to it, by kind.
 
-    Raises NotFound."""
-    with database.writing():
+    team_type_links are told by the id of their role. Raises NotFound."""
+    with teams.changing():
         if database.change("DELETE FROM templates WHERE id = ?", plain(template_id)) == 0:
             raise _missing(template_id)
-        return {"roles": [], "team_type_links": [], "team_members": [], "teams": [],
-                "tasks": tasks.clear_template(template_id, now)}
+        return {**teams.clear_template(template_id), "tasks": tasks.clear("template_id", template_id, now)}
 
 
 # ---

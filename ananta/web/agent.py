@@ -137,6 +137,7 @@ class AgentServer:
         from ananta.web.routes.agents import AgentRoutes
         from ananta.web.routes.task_steps import TaskStepRoutes
         from ananta.web.routes.tasks import TaskRoutes
+        from ananta.web.routes.teams import TeamRoutes
         from ananta.web.routes.templates import TemplateRoutes
 
         task_logs = TaskLogRoutes(TaskLog(agent.journal), self.streams, self.access, exists=tasks.exists)
@@ -145,7 +146,8 @@ class AgentServer:
         return [TaskRoutes(hub.news, agent.meter, hub.vault.seal), task_logs,
                 AgentRoutes(hub.registry, self.access, agent.audit, self._limit("register", 20, 60)),
                 TaskStepRoutes(hub.steps, self.access, steps.anonymous_proposals, known=agent.mask.known),
-                TemplateRoutes(self.access, agent.audit, lambda: agent.configuration["template_variables_allowlist"])]
+                TemplateRoutes(self.access, agent.audit, lambda: agent.configuration["template_variables_allowlist"]),
+                TeamRoutes(hub.teams, self.access, agent.audit)]
 
     def _is_own(self, credential: str) -> bool:
         found = self.tokens.caller(credential, "header")

@@ -25,8 +25,8 @@ def test_filling(text, values, defaults, filled):
 
 def test_what_a_task_gives_its_template():
     values = values_of(Task("T-1", title="t", description=None), agent_name="hub", team_goal="goal")
-    assert fill("{{agent_name}} {{task_title}} {{team_goal}} {{task_description}} {{role_name}}", values) == (
-        "hub t goal {{task_description}} {{role_name}}")
+    assert fill("{{agent_name}} {{task_title}} {{team_goal}} [{{task_description}}] {{role_name}}", values) == (
+        "hub t goal [] {{role_name}}")
 
 
 def test_unknown_placeholders_are_named():

@@ -1,5 +1,4 @@
 """Templates of prompts: make, list, change, remove."""
-import os
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields
@@ -13,6 +12,7 @@ from ananta.domain.templates import Template, warnings
 from ananta.errors import InvalidInput
 from ananta.store import templates
 from ananta.store.audit import Audit
+from ananta.store.identifiers import new_id
 from ananta.web import server
 from ananta.web.access import ADMIN, READ, Access
 
@@ -115,7 +115,7 @@ class TemplateRoutes:
         """Makes a template; unknown placeholders are only warned about."""
         now = time.time()
         values = _checked({each.name: getattr(body, each.name) for each in fields(body)})
-        template = Template(id=_new_id(), created_at=now, updated_at=now, **values)
+        template = Template(id=new_id(), created_at=now, updated_at=now, **values)
         templates.add(template)
         self._note("template_created", template.id, name=template.name)
         return self._answer(template)
@@ -155,11 +155,3 @@ def _checked(values: dict) -> dict:
 def _deeper(value: object, levels: int) -> bool:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return levels < 0 or any(_deeper(each, levels - 1) for each in inner)
-
-
-def _new_id() -> str:
-    """A random UUID (RFC 9562, version 4) without the cost of the uuid module."""
-    digits = bytearray(os.urandom(16))
-    digits[6], digits[8] = digits[6] & 0x0F | 0x40, digits[8] & 0x3F | 0x80
-    text = digits.hex()
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
