@@ -34,7 +34,7 @@ Reference = Annotated[str, Meta(pattern=rf"^[^\x00-\x1f\x7f]{{0,200}}{END}", des
 AgentUrl = Annotated[str, Meta(pattern=rf"^[^\x00-\x1f\x7f]{{1,{URL_CHARS}}}{END}")]
 RoleTemplates = Annotated[dict[Reference, Reference | None], Meta(max_length=MEMBERS)]
 # The ids of teams; what stands beside them has paths of its own.
-TEAM = "<team_id:re:(?!(?:types|roles|setup-scrum)$)[^/]+>"
+TEAM = "<team_id:re:(?!(?:types|roles|setup-scrum)(?:/|$))[^/]+>"
 
 
 @dataclass
