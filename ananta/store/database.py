@@ -126,6 +126,9 @@ class Sqlite(peewee.SqliteDatabase):
     @contextmanager
     def reading(self) -> Iterator[None]:
         """See the function `reading`."""
+        if self.connection().in_transaction:
+            yield  # what is open sees one state anyway
+            return
         with _ours(), self.atomic("DEFERRED"):
             yield
 
@@ -242,7 +245,7 @@ def writing(*, for_good: bool = False) -> AbstractContextManager[None]:
 
 
 def reading() -> AbstractContextManager[None]:
-    """Several questions that see the same state of the main database."""
+    """Several questions that see the same state of the main database; also within `writing`."""
     return main().reading()
 
 

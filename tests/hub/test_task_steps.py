@@ -149,7 +149,7 @@ def test_a_template_gives_text_model_and_defaults(team, model):
     task_id = task(hub, first, template_id=made.json()["id"])
     proposes(model, "echo x")
     proposed = hub.post(f"/tasks/{task_id}/step/propose", json={"prompt": "go"}).json()
-    asked = model.requests[-1]
+    asked = model.posts[-1].body
     assert "You are polite for Repo-Analyse. {{other}}" in str(asked) and "special" in str(asked), asked
     assert proposed["model"] == "lmstudio:special"
 

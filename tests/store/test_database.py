@@ -73,6 +73,16 @@ def test_writers_take_turns(data):
     assert database.rows("SELECT count(*), max(seq) FROM journal") == [(400, 400)]
 
 
+def test_one_may_read_within_writing_and_reading(both):
+    with database.writing():
+        database.change("INSERT INTO facts (name, value) VALUES ('a', '1')")
+        with database.reading(), database.reading():
+            assert database.rows("SELECT value FROM facts WHERE name = 'a'") == [("1",)]
+        database.change("UPDATE facts SET value = '2' WHERE name = 'a'")
+    with database.reading(), database.reading():
+        assert database.rows("SELECT value FROM facts WHERE name = 'a'") == [("2",)]
+
+
 def test_a_failed_transaction_leaves_nothing(data):
     with pytest.raises(ZeroDivisionError), database.writing():
         database.change("INSERT INTO journal (seq, hash) VALUES (1, 'x')")
