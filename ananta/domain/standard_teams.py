@@ -72,7 +72,7 @@ KANBAN = StandardType(
 STANDARDS = (SCRUM, KANBAN)
 
 _GUIDE = """\
-1. Write the goal of the team into its description: every prompt of its members is told it.
+1. Write the goal of the team into its description: the prompts of its members name it.
 2. Give the members their roles under Teams: one Product Owner, one Scrum Master, and Developers.
 3. Collect what is wanted as tasks in the backlog, the most valuable first, each with a description that says when it is done.
 4. At the start of a sprint move what the team can finish to to-do, and assign each task to an agent.

@@ -99,7 +99,7 @@ class RoleRequest:
 
 @dataclass
 class LinkRequest:
-    role_id: Reference | None = None
+    role_id: Annotated[str, Meta(pattern=rf"^[^\x00-\x1f\x7f]{{1,200}}{END}")] = ""
     template_id: Reference | None = None
 
 
