@@ -19,6 +19,7 @@ from ananta.agent.decisions import Decisions
 from ananta.agent.events import Events
 from ananta.agent.lanes import Lane
 from ananta.agent.meter import Meter
+from ananta.agent.own_tools import OwnTools
 from ananta.agent.policy_files import PolicyFiles
 from ananta.agent.steps import Steps
 from ananta.agent.tools import Tools
@@ -108,10 +109,12 @@ class Agent:
         self.decisions = Decisions(target=settings.agent_name, lifetime_s=settings.proposal_lifetime, judge=self.decide,
                                    directory=self.runner.directory, now=time.time)
         self.decisions.open(self.journal)
+        self.tools = Tools(self.configuration, self.audit, self.mask.known)
+        self.tools.add(OwnTools(self.configuration, self.audit, self.data_dir).all())
         self.steps = Steps(
             agent_name=settings.agent_name, models=self.models, runner=self.runner, journal=self.journal,
             llm_log=self.llm_log, configuration=self.configuration, decide=self.decide, decisions=self.decisions,
-            tools=Tools(self.configuration, self.data_dir), meter=self.meter, model_lane=self.model_lane,
+            tools=self.tools, meter=self.meter, model_lane=self.model_lane,
             command_lane=self.command_lane, known=self.mask.known,
             containment=self.contained)
         self.watch = ModelWatch(self.models, self.configuration, enabled=not settings.disable_llm_check)
@@ -137,7 +140,8 @@ class Agent:
         vault.check()
         self.hub = Hub(steps=self.steps, decisions=self.decisions, events=self.events, vault=vault,
                        registration_token=self.settings.registration_token, configuration=self.configuration,
-                       own_urls=lambda: self.own_urls, flush=self._flush, mask=self.mask)
+                       own_urls=lambda: self.own_urls, flush=self._flush, mask=self.mask, audit=self.audit)
+        self.tools.add(self.hub.tools())
         self.hub.open()
 
     def _flush(self) -> None:

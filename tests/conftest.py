@@ -17,6 +17,7 @@ from tests.fake_llm import FakeLLM
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT_S = 60  # a guard against hanging, never a measurement
+MASK = "********"
 
 
 class Ananta:

@@ -16,7 +16,7 @@ from ananta.agent.configuration import LiveConfiguration
 from ananta.agent.decisions import Decisions
 from ananta.agent.lanes import Lane
 from ananta.agent.meter import Meter
-from ananta.agent.tools import ToolResult, Tools
+from ananta.agent.tools import By, ToolResult, Tools
 from ananta.domain import answers, prompts
 from ananta.domain.configuration import PROVIDERS, ModelSetting
 from ananta.domain.proposals import StoredProposal
@@ -104,11 +104,13 @@ class Execution:
 
 @dataclass(frozen=True)
 class Decider:
-    """On whose decision something runs. person: somebody saw the command and sent it, so `ask` is answered."""
+    """On whose decision something runs. person: somebody saw the command and sent it, so `ask` is answered; address: where
+    that came from, None for this process itself."""
 
     name: str
     admin: bool
     person: bool
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class Steps:
         from ananta.llm.provider import Target
 
         start = time.monotonic()
-        target = Target(setting.provider, setting.model, setting.url, setting.key, setting.mode)
+        target = Target(setting.provider, setting.model, setting.url, setting.key, setting.mode, setting.guarded)
         try:
             found = self.models().locate(target, explicit=setting.explicit, timeout_s=min(2.0, max(budget_s, 0.1))).target
             target = found if found.provider == target.provider or not setting.named else target
@@ -261,6 +263,8 @@ class Steps:
             raise InvalidInput("command contains a NUL character, which no shell can take.", details="command")
         if wanted.tool_calls and not decider.admin:
             raise NotAllowed("Only administrators may run tool calls.")
+        if not decider.person and (names := self.tools.changing(wanted.tool_calls)):
+            raise ApprovalRequired(f"Tools that change something need a person's decision: {', '.join(names)}.", tools=names)
         if self.stopping.is_set():
             raise ShuttingDown("This agent is stopping: try again when it has started anew.", retry_after=10)
         key = wanted.task_id or DEFAULT_SESSION
@@ -290,7 +294,8 @@ class Steps:
         contained = None if decider.person or not wanted.command else self.containment
         record = Record(
             id=self.runner.next_id(session, contained=contained is True), timestamp=self.now(), agent=self.agent_name, command=wanted.command, output="",
-            exit_code=-1, task_id=wanted.task_id, tool_calls=wanted.tool_calls or None, cwd=session.cwd,
+            exit_code=-1, task_id=wanted.task_id, cwd=session.cwd,
+            tool_calls=tuple(map(self.tools.shown, wanted.tool_calls)) or None,
             reason=wanted.reason or "manual", decision=verdict.decision if verdict else None,
             decided_by=decider.name if decider.person or verdict is None or verdict.decision != ALLOW else "policy",
             reasons=verdict.reasons if verdict else (), contained=contained,
@@ -314,7 +319,8 @@ class Steps:
         self.meter.count("task_received")
         start = time.monotonic()
         try:
-            results = [self.tools.call(each) for each in wanted.tool_calls]
+            by = By(decider.name, decider.admin, decider.address)
+            results = [self.tools.call(each, by) for each in wanted.tool_calls]
             outcome = self._attempts(wanted, session, record, on_output, stop, plain=verdict is not None and not verdict.opaque
                                      ) if wanted.command else None
         except BaseException as failure:

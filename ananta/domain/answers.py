@@ -35,8 +35,8 @@ def parse(text: str) -> Proposal:
     """Returns what the text proposes; command is None when it holds none. Never raises, whatever the text.
 
     The results hold no NUL and no lone surrogates: neither a shell nor a file of UTF-8 takes them."""
-    raw = _clean(text)
-    body = _THOUGHTS.sub("", raw[:READ_CHARS], count=1).strip().removeprefix("Assistant:").strip()
+    raw = cleaned(text)
+    body = without_thoughts(raw[:READ_CHARS])
     try:
         found = _from_json(body) or _from_labels(body) or _from_fence(body)
     except RecursionError:      # brackets nested thousands deep: no proposal of anybody's
@@ -51,6 +51,22 @@ def bare_command(text: str) -> str | None:
     if proposal.command is not None or proposal.tool_calls:
         return proposal.command
     return _command(_THOUGHTS.sub("", proposal.raw, count=1))
+
+
+def without_thoughts(text: str) -> str:
+    """Returns the text without what a model has thought aloud before it, and without NUL and lone surrogates."""
+    return _THOUGHTS.sub("", cleaned(text), count=1).strip().removeprefix("Assistant:").strip()
+
+
+def completed(text: str) -> dict | None:
+    """Returns the JSON object whose end is missing, closed; None when it is broken in another way."""
+    found = _completed(text)
+    return found[0] if found else None
+
+
+def cleaned(text: str) -> str:
+    """Returns the text without NUL and lone surrogates."""
+    return _UNPRINTABLE.sub("", text)
 
 
 _Found = tuple[str, str | None, tuple[ToolCall, ...] | None]
@@ -140,7 +156,7 @@ def _from_object(value: object) -> _Found | None:
     command = next((keys[key] for key in COMMAND_KEYS if keys.get(key)), None)
     if not isinstance(reason, str):
         reason = json.dumps(reason, ensure_ascii=False)
-    return _clean(reason).strip(), _command(command), tool_calls_of(keys.get("tool_calls"))
+    return cleaned(reason).strip(), _command(command), tool_calls_of(keys.get("tool_calls"))
 
 
 def tool_calls_of(value: object) -> tuple[ToolCall, ...] | None:
@@ -154,14 +170,14 @@ def tool_calls_of(value: object) -> tuple[ToolCall, ...] | None:
         args: object = next((source[key] for key in ("args", "arguments", "parameters") if key in source), {})
         if isinstance(args, str):
             args = _decoded(args.strip())
-        if isinstance(name, str) and _clean(name).strip():
-            calls.append(ToolCall(_clean(name).strip(), _clean_object(args) if isinstance(args, dict) else {}))
+        if isinstance(name, str) and cleaned(name).strip():
+            calls.append(ToolCall(cleaned(name).strip(), _clean_object(args) if isinstance(args, dict) else {}))
     return tuple(calls) or None
 
 
 def _from_labels(text: str) -> _Found | None:
     """REASON: and COMMAND: lines; the first of each counts, a value ends at the next one or at another's turn."""
-    whole = _sole_fence(text)
+    whole = sole_fence(text)
     text = text if whole is None else whole
     labels = list(_LABEL.finditer(text))
     values: dict[str, str] = {}
@@ -214,7 +230,8 @@ def _fences(text: str) -> Iterator[tuple[str, str, int]]:
         position = (closing.end() if closing else len(text)) if "`" not in info else opening.end()
 
 
-def _sole_fence(text: str) -> str | None:
+def sole_fence(text: str) -> str | None:
+    """Returns what stands in the fenced block that is the whole text; None for any other text."""
     block = next(_fences(text), None)
     whole = block is not None and block[2] == 0 and text.rstrip().endswith(("```", "~~~"))
     return block[1] if whole and block else None
@@ -226,8 +243,8 @@ def _command(value: object) -> str | None:
         value = _joined(value)
     if not isinstance(value, str):
         return None
-    text = _clean(value).strip()
-    fenced = _sole_fence(text)
+    text = cleaned(value).strip()
+    fenced = sole_fence(text)
     text = (text if fenced is None else fenced).strip()
     # Given to a shell with its backticks, `pwd` would run what pwd prints.
     wrapped = re.fullmatch(r"(`{1,3})([^`]+)\1", text)
@@ -257,17 +274,13 @@ def _shortened(text: str) -> str:
     return text if len(text) <= REASON_CHARS else text[:REASON_CHARS] + "..."
 
 
-def _clean(text: str) -> str:
-    return _UNPRINTABLE.sub("", text)
-
-
 def _clean_value(value: object) -> object:
     if isinstance(value, str):
-        return _clean(value)
+        return cleaned(value)
     if isinstance(value, Mapping):
         return _clean_object(value)
     return [_clean_value(each) for each in value] if isinstance(value, list) else value
 
 
 def _clean_object(value: Mapping) -> dict:
-    return {_clean(str(key)): _clean_value(each) for key, each in value.items()}
+    return {cleaned(str(key)): _clean_value(each) for key, each in value.items()}

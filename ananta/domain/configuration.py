@@ -91,7 +91,8 @@ FIXED_DEFAULTS: dict[str, object] = {
 @dataclass(frozen=True)
 class ModelSetting:
     """The effective model: which server is asked, for which model, how. explicit: somebody set the address; named: the
-    request asks for this very provider, so that another one may not answer in its place."""
+    request asks for this very provider, so that another one may not answer in its place; guarded: the address itself
+    came with a request."""
 
     provider: str
     model: str
@@ -100,6 +101,7 @@ class ModelSetting:
     mode: str
     explicit: bool
     named: bool = False
+    guarded: bool = False
 
 
 def effective(stored: Mapping, defaults: Mapping) -> dict:

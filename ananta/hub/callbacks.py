@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ananta.agent.events import Events
+from ananta.domain.addresses import Refused, check_host
 from ananta.domain.tasks import Task, callback_document, event, is_callback
 from ananta.errors import InvalidInput
-from ananta.hub import addresses, wire
-from ananta.hub.addresses import Refused
+from ananta.hub import wire
 from ananta.hub.wire import NoAnswer
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def check(url: str) -> None:
                            details="callback_url")
     host = urlsplit(url).hostname or ""
     try:
-        addresses.check_host(host)
+        check_host(host)
     except Refused as refused:
         raise InvalidInput(f"callback_url is not possible: {refused}", details="callback_url") from refused
 

@@ -6,12 +6,17 @@ from ananta.agent.configuration import LiveConfiguration
 from ananta.agent.decisions import Decisions
 from ananta.agent.events import Events
 from ananta.agent.steps import Steps
+from ananta.agent.tools import Tool
 from ananta.domain.tasks import Task
 from ananta.hub.callbacks import Callbacks, TaskNews
 from ananta.hub.forwarding import Workers
 from ananta.hub.registry import Registry
 from ananta.hub.task_steps import Target, TaskSteps
+from ananta.hub.team_tools import TeamTools
 from ananta.hub.teams import Teams
+from ananta.hub.templates import Templates
+from ananta.hub.tools import HubTools
+from ananta.store.audit import Audit
 from ananta.store.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -21,7 +26,9 @@ class Hub:
     """Composition of the hub's parts. own_urls: addresses that are this process itself."""
 
     def __init__(self, *, steps: Steps, decisions: Decisions, events: Events, vault: Vault, registration_token: str | None,
-                 configuration: LiveConfiguration, own_urls: Callable[[], frozenset[str]], flush: Callable[[], None], mask: Callable[[str], str]):
+                 configuration: LiveConfiguration, own_urls: Callable[[], frozenset[str]], flush: Callable[[], None], mask: Callable[[str], str],
+                 audit: Audit):
+        self.audit, self.templates = audit, Templates(audit)
         self.vault = vault
         self.callbacks = Callbacks(vault.open)
         self.news = TaskNews(events, self.callbacks)
@@ -32,6 +39,10 @@ class Hub:
             is_self=self.workers.is_self, offline_after_s=lambda: configuration["agent_offline_timeout"])
         self.steps = TaskSteps(steps=steps, decisions=decisions, workers=self.workers, target_of=self.target_of,
                                changed=self.news.tell, flush=flush)
+
+    def tools(self) -> list[Tool]:
+        """Returns what a model may be offered of what only a hub has."""
+        return [*HubTools(self.registry.everyone, self.templates).all(), *TeamTools(self.teams, self.audit).all()]
 
     def target_of(self, task: Task) -> Target | None:
         """Returns the agent that has the task, None when that is this hub itself."""

@@ -229,7 +229,7 @@ class TaskSteps:
         verdict = self._verdict(wanted.command)
         record = Record(
             id=os.urandom(8).hex(), timestamp=self.now(), agent=target.name, command=wanted.command, output="", exit_code=-1,
-            task_id=task.id, tool_calls=wanted.tool_calls or None, reason=wanted.reason or "manual",
+            task_id=task.id, tool_calls=tuple(map(self.steps.tools.shown, wanted.tool_calls)) or None, reason=wanted.reason or "manual",
             decision=shown.decision if shown else None, decided_by=decider.name if decider.person else "policy",
             proposal_id=shown.id if shown else None, forwarded_to=target.url)
         if verdict is not None:

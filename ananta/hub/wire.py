@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ananta import __version__
+from ananta.domain.addresses import Refused
 from ananta.hub import addresses
-from ananta.hub.addresses import Refused
 
 CHUNK_BYTES = 256 << 10
 BUFFER_BYTES = 64 << 10

@@ -49,10 +49,12 @@ class Call:
     """One logical call: its time budget, its retries, its count of requests.
 
     budget_s: seconds for everything, pauses and retries included; retries: further tries of a request that failed;
-    backoff: the pause before repetition n is backoff ** n seconds; stop: ends the call early when set."""
+    backoff: the pause before repetition n is backoff ** n seconds; stop: ends the call early when set; guarded: connect to
+    nothing that domain.addresses forbids."""
 
     def __init__(self, sessions: Sessions, *, budget_s: float, retries: int = 0, backoff: float = 1.5,
-                 stop: threading.Event | None = None, clock: Callable[[], float] = time.monotonic):
+                 stop: threading.Event | None = None, guarded: bool = False, clock: Callable[[], float] = time.monotonic):
+        self.guarded = guarded
         self.sessions, self.retries, self.backoff, self.stop, self.clock = sessions, retries, backoff, stop, clock
         self.budget_s = budget_s
         self.deadline = clock() + budget_s
@@ -63,7 +65,8 @@ class Call:
 
     def shorter(self, budget_s: float) -> "Call":
         """Returns a call for a question beside this one: without retries, within this one's time."""
-        return Call(self.sessions, budget_s=min(budget_s, self.remaining_s()), stop=self.stop, clock=self.clock)
+        return Call(self.sessions, budget_s=min(budget_s, self.remaining_s()), stop=self.stop, guarded=self.guarded,
+                    clock=self.clock)
 
     def get(self, url: str, *, headers: Mapping[str, str] | None = None, key: str | None = None) -> dict:
         """Returns the JSON object at url. Raises LLMFailed, with key cut out of every message."""
@@ -130,7 +133,7 @@ class Call:
         if self.remaining_s() <= 0:
             raise _late(url, self.budget_s)
         attempt = self.sessions.attempt(method, url, body, headers, timeout_s=self.remaining_s(),
-                                        max_bytes=MAX_ANSWER_BYTES)
+                                        max_bytes=MAX_ANSWER_BYTES, guarded=self.guarded)
         while not attempt.done.wait(min(self.remaining_s(), STOP_CHECK_S) if self.stop else self.remaining_s()):
             stopped = self.stop is not None and self.stop.is_set()
             if stopped or self.remaining_s() <= 0:
@@ -149,6 +152,8 @@ class Call:
                                 "is a model server running there?")
         if failure.kind == "cut_off":
             return CutOff(f"{place} broke its answer off: look into the server's own log.")
+        if failure.kind == "forbidden":
+            return LLMBadAnswer(f"{place} is not called: {failure.__cause__}")
         if failure.kind == "no_http":
             return LLMBadAnswer(f"What answers at {place} does not speak HTTP: check the address.")
         reason = {"unknown_name": "its name is not known", "refused": "it refuses the connection",

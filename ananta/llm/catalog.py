@@ -3,7 +3,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ananta.domain.prompts import Message, fit
@@ -40,9 +40,10 @@ LIST_S = 2.0
 
 @dataclass
 class _Ability:
-    """What one server has shown it can do with one model."""
+    """What one server has shown it can do with one model. forms: by the title of the schema, since what cannot hold a
+    model to a rich schema may well hold it to a plain one."""
 
-    form: str = SCHEMA
+    forms: dict[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     mode: str | None = None
 
@@ -79,7 +80,7 @@ class LanguageModels:
         server = f"{NAMES[target.provider]} at {base_url(target.provider, target.url)}"
         self._breaker.check(server)
         call = Call(self._sessions, budget_s=budget_s, retries=self._retries, backoff=self._backoff, stop=stop,
-                    clock=self._clock)
+                    guarded=target.guarded, clock=self._clock)
         question = Question(messages, schema, TEXT, max_tokens, temperature)
         try:
             reply = self._answer(target, question, call)
@@ -92,7 +93,7 @@ class LanguageModels:
     def models(self, target: Target, timeout_s: float) -> list[str]:
         """Returns the names of the models the server has. Raises LLMFailed."""
         self._check(target)
-        call = Call(self._sessions, budget_s=timeout_s, clock=self._clock)
+        call = Call(self._sessions, budget_s=timeout_s, guarded=target.guarded, clock=self._clock)
         try:
             return [model.name for model in self._providers[target.provider].models(target, call)]
         except ServerRefusal as refusal:
@@ -212,13 +213,14 @@ class LanguageModels:
         """The strictest form the server knows; what it refuses is not asked for again."""
         ability = self._ability(target)
         while True:
-            form = ability.form if question.schema is not None else TEXT
+            title = "" if question.schema is None else question.schema.get("title", "")
+            form = ability.forms.get(title, SCHEMA) if question.schema is not None else TEXT
             try:
                 return provider.complete(target, replace(question, form=form, without=ability.without), call)
             except ServerRefusal as refusal:
                 parameter = cures.refused_parameter(refusal)
                 if cures.is_about_form(refusal, form):
-                    ability.form = FORMS[FORMS.index(form) + 1]
+                    ability.forms[title] = FORMS[FORMS.index(form) + 1]
                 elif parameter and parameter not in ability.without:
                     ability.without |= {parameter}
                 else:

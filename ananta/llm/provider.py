@@ -12,13 +12,15 @@ SCHEMA, JSON, TEXT = "schema", "json", "text"
 
 @dataclass(frozen=True)
 class Target:
-    """Whom to ask. model: a name or "auto"; mode: "chat" or "completions", which only LM Studio tells apart."""
+    """Whom to ask. model: a name or "auto"; mode: "chat" or "completions", which only LM Studio tells apart; guarded: the
+    address came with a request, so it must not be one of domain.addresses.NEVER."""
 
     provider: str
     model: str
     url: str
     key: str | None = field(default=None, repr=False)
     mode: str = "chat"
+    guarded: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """HTTP connections that are kept, and single requests on them that can be cut at any moment."""
 import contextlib
+import ipaddress
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+from ananta.domain.addresses import Address, Refused, check_address
 from ananta.llm import glance
 
 CONNECT_TIMEOUT_S = 5.0
@@ -17,7 +19,7 @@ _current = threading.local()
 
 class WireFailure(Exception):
     """A request without a whole answer. kind: timeout, silent, refused, unknown_name, tls, cut_off, too_large,
-    no_http or connection."""
+    no_http, forbidden or connection."""
 
     def __init__(self, kind: str):
         super().__init__(kind)
@@ -33,7 +35,8 @@ def _failed(kind: str, cause: BaseException) -> WireFailure:
 class Attempt:
     """One request under way. After `done` is set either `failure` or status, headers and body hold the result."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[Address], None] | None = None) -> None:
+        self.check = check
         self.done = threading.Event()
         self.failure: WireFailure | None = None
         self.status = 0
@@ -57,17 +60,20 @@ class Attempt:
 
 
 class Sessions:
-    """One session per server, made when first needed. Thread-safe. close() ends the kept connections."""
+    """One session per server, made when first needed. Thread-safe. close() ends the kept connections. check: raises
+    domain.addresses.Refused where a guarded request may not go."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[Address], None] = check_address) -> None:
+        self._check = check
         self._lock = threading.Lock()
-        self._sessions: dict[tuple[str, str], object] = {}
+        self._sessions: dict[tuple[str, str, bool], object] = {}
 
     def attempt(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], *, timeout_s: float,
-                max_bytes: int) -> Attempt:
+                max_bytes: int, guarded: bool = False) -> Attempt:
         """Returns a request that has just been started. timeout_s limits each wait for the server, not their sum:
-        the caller watches the clock and cuts."""
-        attempt = Attempt()
+        the caller watches the clock and cuts. guarded: fails as "forbidden" before anything is sent to an address that
+        is not called, whatever its name was."""
+        attempt = Attempt(self._check if guarded else None)
         thread = threading.Thread(target=self._run, args=(attempt, method, url, body, headers, timeout_s, max_bytes),
                                   name="llm-request", daemon=True)
         thread.start()
@@ -81,13 +87,13 @@ class Sessions:
 
     def _run(self, attempt: Attempt, method: str, url: str, body: bytes | None, headers: Mapping[str, str],
              timeout_s: float, max_bytes: int) -> None:
-        if method == "GET" and url.startswith("http://") and "requests" not in sys.modules:
+        if method == "GET" and url.startswith("http://") and attempt.check is None and "requests" not in sys.modules:
             self._glance(attempt, url, headers, timeout_s, max_bytes)
             return
         import requests  # 60 ms, and a start without a model call does not need it
         _current.attempt = attempt
         try:
-            response = self._session(url).request(
+            response = self._session(url, attempt.check is not None).request(
                 method, url, data=body, stream=True, allow_redirects=False,
                 headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
                 timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s))
@@ -130,9 +136,10 @@ class Sessions:
         finally:
             attempt.done.set()
 
-    def _session(self, url: str):
+    def _session(self, url: str, guarded: bool):
         parts = urlsplit(url)
-        server = parts.scheme, parts.netloc
+        # A guarded request must not find a connection that was made without a look at its address.
+        server = parts.scheme, parts.netloc, guarded
         with self._lock:
             if server not in self._sessions:
                 self._sessions[server] = _new_session()
@@ -164,6 +171,7 @@ def _cuttable_adapter():
     class Told:
         def connect(self) -> None:
             super().connect()       # type: ignore[misc]
+            _check_peer(self)
             _tell(self)
 
         def putrequest(self, *args: object, **named: object) -> None:
@@ -188,6 +196,18 @@ def _cuttable_adapter():
             self.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
 
     return Adapter(pool_maxsize=KEPT_CONNECTIONS)
+
+
+def _check_peer(connection: object) -> None:
+    """Raises WireFailure where a guarded request may not go: asked of the connection, since a name can mean one address
+    when it is looked at and another one when it is called."""
+    attempt = getattr(_current, "attempt", None)
+    if attempt is None or attempt.check is None:
+        return
+    try:
+        attempt.check(ipaddress.ip_address(connection.sock.getpeername()[0]))       # type: ignore[attr-defined]
+    except Refused as refused:
+        raise _failed("forbidden", refused) from refused
 
 
 def _tell(connection: object) -> None:

@@ -5,8 +5,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ananta import __version__, extensions
+from ananta.agent.audit_analysis import analysis
 from ananta.agent.background import Repeated
 from ananta.agent.figures import Figures
+from ananta.agent.generation import Generation
+from ananta.agent.loaded_models import LoadedModels
 from ananta.agent.sgpt import Sgpt
 from ananta.domain.events import CREDENTIALS_CHANGED, TOKEN_ROTATED
 from ananta.hub.membership import Identity, Membership, Rotation, is_due, is_same_place
@@ -22,6 +25,7 @@ from ananta.web.metrics import MetricsText
 from ananta.web.routes.accounts import AccountRoutes
 from ananta.web.routes.audit import AuditRoutes
 from ananta.web.routes.configuration import ConfigurationRoutes
+from ananta.web.routes.llm import LLMRoutes
 from ananta.web.routes.pages import PageRoutes
 from ananta.web.routes.policy import PolicyRoutes
 from ananta.web.routes.sgpt import SgptRoutes
@@ -109,9 +113,16 @@ class AgentServer:
                 SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
                                 secret_names=secret_names()), self.access, self._limit("sgpt", 5, 60)),
                 PolicyRoutes(agent.decide, agent.policy_files, agent.audit, self.access,
-                             cwd=lambda: agent.runner.directory("default")), AuditRoutes(),
+                             cwd=lambda: agent.runner.directory("default")),
+                AuditRoutes(agent.audit, self.access, lambda limit: analysis(agent.steps, limit)), self._llm_routes(),
                 EventRoutes(self.streams, self.access), StatsRoutes(self.settings.agent_name, self.figures.snapshot),
                 PageRoutes()]
+
+    def _llm_routes(self) -> LLMRoutes:
+        agent = self.agent
+        generation = Generation(agent.steps, agent.tools, agent.llm_log, agent.configuration, agent.mask.known)
+        return LLMRoutes(generation, LoadedModels(agent.models, agent.configuration), agent.configuration, self.access,
+                         lambda: agent.models().history())
 
     def _limit(self, scope: str, calls: int, window_s: float) -> Counter:
         """Hubs that share a database count together."""
@@ -146,7 +157,7 @@ class AgentServer:
         return [TaskRoutes(hub.news, agent.meter, hub.vault.seal), task_logs,
                 AgentRoutes(hub.registry, self.access, agent.audit, self._limit("register", 20, 60)),
                 TaskStepRoutes(hub.steps, self.access, steps.anonymous_proposals, known=agent.mask.known),
-                TemplateRoutes(self.access, agent.audit, lambda: agent.configuration["template_variables_allowlist"]),
+                TemplateRoutes(self.access, hub.templates, lambda: agent.configuration["template_variables_allowlist"]),
                 TeamRoutes(hub.teams, self.access, agent.audit)]
 
     def _is_own(self, credential: str) -> bool:

@@ -71,6 +71,8 @@ def _operation(route, declared: dict, components: dict) -> dict:
     good: dict = {"description": MEANING[status]}
     if status != 204:
         good["content"] = {media: {"schema": declared.get("gives", {"type": "string"})}}
+        if config.get("streams"):
+            good["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     operation["responses"] = {str(status): good}
     for code in config.get("also", ()):
         operation["responses"][str(code)] = {"description": MEANING[code], "content": good["content"]}

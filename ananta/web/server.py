@@ -18,6 +18,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask
 
 from ananta import errors
+from ananta.agent.tools import By
 from ananta.errors import AnantaError, CannotStart
 from ananta.store import answers, database
 from ananta.web import payloads, responses
@@ -155,6 +156,12 @@ def _query() -> dict[str, str]:
 def caller():
     """Who makes the request that is being answered (access.Caller)."""
     return bottle.request.environ["ananta.identity"]
+
+
+def by(access: Access) -> By:
+    """On whose word the request that is being answered calls for something, and from where."""
+    who = caller()
+    return By(who.name, who.admin, access.address(bottle.request.environ))
 
 
 def application(parts: list, access: Access) -> Bottle:

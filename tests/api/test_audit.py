@@ -77,3 +77,32 @@ def test_a_changed_entry_is_found(start):
 
 def _database(hub):
     return {"DATABASE_URL": hub.settings["DATABASE_URL"]} if "DATABASE_URL" in hub.settings else {}
+
+
+def test_a_model_looks_at_the_trail(start, model):
+    model.answer("<think>hm</think>Somebody guesses passwords.")
+    hub = start("hub", "--role", "hub", "--host", "127.0.0.1", token=TOKEN, INITIAL_ADMIN_PASSWORD=PASSWORD,
+                LMSTUDIO_URL=model.openai_url, RETRY_COUNT="0")
+    empty = hub.post("/audit/analyze")
+    assert empty.status_code == 200 and "empty" in empty.json()["analysis"] and model.posts == []
+    for name in ("ada", "eve"):
+        hub.post("/login", json={"username": name, "password": "wrong"})
+    for path in ("/audit/analyze?limit=1", "/api/system/audit/analyze"):
+        assert hub.post(path, data="ignored").json() == {"analysis": "Somebody guesses passwords."}
+    one, all_of_them = [each.body["messages"][-1]["content"] for each in model.posts]
+    assert one.count("login_failed") == 1 and "audit_analyzed" not in one
+    assert "login_failed by eve from 127.0.0.1" in all_of_them and "audit_analyzed by admin_via_token" in all_of_them
+    model.error(500)
+    failed = hub.post("/audit/analyze")
+    assert (failed.status_code, failed.json()["error"]) == (502, "llm_failed")
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x"])
+def test_odd_limits_of_an_analysis_are_refused(guarded, query):
+    assert guarded.post(f"/audit/analyze?{query}").status_code == 400
+
+
+def test_an_analysis_is_for_administrators(start):
+    insecure, guarded = start("insecure", DEFAULT_PROVIDER="mock"), start("guarded", "--host", "127.0.0.1", token=TOKEN)
+    for path in ("/audit/analyze", "/api/system/audit/analyze"):
+        assert insecure.post(path).status_code == guarded.post(path, auth=False).status_code == 401

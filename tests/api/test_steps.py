@@ -19,7 +19,7 @@ def test_a_model_server_is_asked_with_a_schema(start, model):
     worker = start(LMSTUDIO_URL=model.url)
     answer = worker.post("/step/propose", json={"prompt": "where am I?"}).json()
     assert answer["command"] == "pwd" and answer["decision"]
-    asked = model.requests[-1]
+    asked = model.posts[-1]
     assert asked.body["response_format"]["type"] == "json_schema"
     assert "where am I?" in json.dumps(asked.body["messages"])
 

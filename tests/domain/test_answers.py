@@ -166,7 +166,7 @@ def test_any_text_is_answered(text):
 def test_what_was_written_as_json_is_read_back(command, reason):
     import json
     whole = json.dumps({"reason": reason, "command": f"echo {command}x"})
-    assert answers.parse(whole).command == answers._clean(f"echo {command}x").strip()
+    assert answers.parse(whole).command == answers.cleaned(f"echo {command}x").strip()
 
 
 @pytest.mark.parametrize(("text", "command"), [

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from ananta.domain.addresses import Refused, check_host
 from ananta.domain.tasks import Task
 from ananta.errors import InvalidInput
-from ananta.hub import addresses, callbacks
-from ananta.hub.addresses import Refused
+from ananta.hub import callbacks
 from ananta.hub.callbacks import Callbacks
 from ananta.hub.wire import NoAnswer
 
@@ -222,7 +222,7 @@ def test_an_unknown_certificate_is_refused(receiver):
     "2002:a9fe:a9fe::1", "::169.254.169.254"])
 def test_addresses_that_are_never_asked(address):
     with pytest.raises(Refused):
-        addresses.check_host(address)
+        check_host(address)
     with pytest.raises(InvalidInput) as raised:
         callbacks.check(f"http://[{address}]/" if ":" in address else f"http://{address}/x")
     assert raised.value.details == "callback_url"

@@ -64,7 +64,7 @@ def test_a_refusal_is_part_of_the_next_prompt_of_the_worker(team, model):
     assert hub.post("/step/reject", json={"proposal_id": shown["id"], "reason": "not on a Sunday"}).status_code == 200
     proposes(model, "echo no")
     hub.post(f"/tasks/{task_id}/step/propose", json={"prompt": "make x"})
-    assert "not on a Sunday" in str(model.requests[-1])
+    assert "not on a Sunday" in str(model.posts[-1])
 
 
 def test_the_inbox_of_the_hub_runs_at_the_worker(team, model):

@@ -9,6 +9,7 @@ from bottle import Bottle, request
 from msgspec import UNSET, Meta, UnsetType
 
 from ananta.agent.steps import Decider, Executed, Execution, Order, Proposed, Steps
+from ananta.domain.nesting import DEEPEST, deeper
 from ananta.domain.prompts import Earlier
 from ananta.domain.proposals import EXPIRED, OPEN, StoredProposal
 from ananta.domain.steps import Proposal, ToolCall
@@ -231,9 +232,7 @@ class StepRoutes:
 
     def execute(self, body: ExecuteRequest) -> ExecuteAnswer:
         """Runs tool calls, then the command; a failing command is an answer with its exit code, not an error."""
-        caller = server.caller()
-        done = self.run(execution_of(body, body.task_id), Decider(caller.name, caller.admin, person=not body.autonomous),
-                        begun=server.begun())
+        done = self.run(execution_of(body, body.task_id), decider_of(body, self.access), begun=server.begun())
         return executed_answer(done, self.known)
 
     def waiting(self, query: WaitingQuery) -> list[StoredAnswer]:
@@ -273,6 +272,11 @@ def execution_of(body: ExecuteFields, task_id: str | None) -> Execution:
                      body.retry_delay, body.reason, body.proposal_id)
 
 
+def decider_of(body: ExecuteFields, access: Access) -> Decider:
+    by = server.by(access)
+    return Decider(by.name, by.admin, person=not body.autonomous, address=by.address)
+
+
 def tool_calls(items: list[dict]) -> tuple[ToolCall, ...]:
     """Returns the calls. Raises InvalidInput for an item without a name."""
     calls = []
@@ -281,9 +285,13 @@ def tool_calls(items: list[dict]) -> tuple[ToolCall, ...]:
         function = nested if isinstance(nested, dict) else item
         name, args = function.get("name"), function.get("args", function.get("arguments", {}))
         if isinstance(args, str):
-            args = payloads.value(args.encode())
-        if not isinstance(name, str) or not isinstance(args, dict):
-            raise InvalidInput(f"tool_calls[{number}] needs a name (text) and args (an object).",
+            try:
+                args = payloads.value(args.encode("utf-8", "replace"))
+            except InvalidInput:
+                args = None
+        if not isinstance(name, str) or not 0 < len(name) <= 200 or not isinstance(args, dict) or deeper(args):
+            raise InvalidInput(f"tool_calls[{number}] needs a name (at most 200 characters) and args (an object of at most "
+                               f"{DEEPEST} levels).",
                                code="invalid_tool_calls", details=f"tool_calls[{number}]")
         calls.append(ToolCall(name, args))
     return tuple(calls)

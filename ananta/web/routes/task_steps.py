@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from bottle import Bottle, request
 
-from ananta.agent.steps import Decider
 from ananta.hub.task_steps import TaskProposal, TaskSteps
 from ananta.web import server
 from ananta.web.access import AUTH, READ, Access
@@ -14,6 +13,7 @@ from ananta.web.routes.steps import (
     ExecuteFields,
     ProposeAnswer,
     ProposeFields,
+    decider_of,
     executed_answer,
     execution_of,
     order_of,
@@ -59,10 +59,7 @@ class TaskStepRoutes:
 
     def execute(self, task_id: str, body: TaskExecuteRequest) -> ExecuteAnswer:
         """Runs tool calls, then the command, where the task is; a failing command is an answer with its exit code."""
-        caller = server.caller()
-        wanted = execution_of(body, task_id)
-        done = self.steps.execute(task_id, wanted, Decider(caller.name, caller.admin, person=not body.autonomous),
-                                  begun=server.begun())
+        done = self.steps.execute(task_id, execution_of(body, task_id), decider_of(body, self.access), begun=server.begun())
         return executed_answer(done, self.known)
 
 
