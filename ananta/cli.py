@@ -163,8 +163,11 @@ def _usage(parser: argparse.ArgumentParser) -> int:
 def _settings(options: argparse.Namespace, environment: dict[str, str]):
     from ananta import settings
 
-    given = {name.removeprefix("set_"): value for name, value in vars(options).items() if name.startswith("set_")}
-    return settings.load(given, environment)
+    return settings.load(_given(options), environment)
+
+
+def _given(options: argparse.Namespace) -> dict[str, str]:
+    return {name.removeprefix("set_"): value for name, value in vars(options).items() if name.startswith("set_")}
 
 
 def _take_secrets_out_of_the_environment(needed: bool) -> dict[str, str]:
@@ -210,15 +213,18 @@ def _ask(options: argparse.Namespace, environment: dict[str, str]) -> int:
 
 
 def _doctor(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta import settings
     from ananta.operations import doctor
 
-    findings = doctor.examine(lambda: _settings(options, environment))
-    if options.json:
-        say(json.dumps([vars(each) for each in findings], ensure_ascii=False, indent=2))
-    else:
-        width = max(len(each.subject) for each in findings)
-        for each in findings:
-            say(f"{'ok  ' if each.ok else 'DO  '}{each.subject.ljust(width)}  {each.text}")
+    return _told(doctor.examine(lambda: _settings(options, environment), environment,
+                                lambda: settings.secret_files(_given(options), environment)), as_json=options.json)
+
+
+def _told(findings: list, *, as_json: bool) -> int:
+    """Prints what the doctor found, and returns the exit code."""
+    from ananta.operations import doctor
+
+    say(json.dumps([vars(each) for each in findings], ensure_ascii=False, indent=2) if as_json else doctor.report(findings))
     return 0 if all(each.ok for each in findings) else FAILED
 
 
