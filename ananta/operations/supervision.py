@@ -58,6 +58,8 @@ class Systemd:
             self._thread.start()
 
     def stopping(self) -> None:
+        # From here on nobody waits for signs of life, and the server may be gone before this process is.
+        self._end.set()
         self._tell("STOPPING=1\nSTATUS=finishing what runs")
 
     def close(self) -> None:
@@ -72,7 +74,7 @@ class Systemd:
             if answers(url, self._every_s):
                 silent = 0
                 self._tell("WATCHDOG=1")
-            else:
+            elif not self._end.is_set():
                 silent += 1
                 log.error("the server does not answer itself at %s (%d in a row)", url, silent)
 

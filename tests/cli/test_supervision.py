@@ -31,6 +31,7 @@ def test_systemd_hears_of_start_life_and_stop(start, tmp_path):
         while not rest or not rest[-1].startswith(b"STOPPING=1"):
             rest.append(receiver.recv(1024))
         assert set(rest[:-1]) <= {b"WATCHDOG=1"}
+        assert not [line for line in worker.errors if "answer itself" in line]
 
 
 def test_a_start_that_fails_never_says_ready(start, tmp_path):
