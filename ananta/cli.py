@@ -168,6 +168,10 @@ def _add_service(add: Callable, service) -> None:
     for each in (install, uninstall):
         each.add_argument("--dry-run", action="store_true", help="print every file and every command, and change nothing")
     status = add("status", _service_status, "say how the service is, and what the doctor finds", "sudo ananta service status", to=service)
+    install.add_argument("--firewall", action="store_true", help="let others in private networks reach it (Windows)")
+    run = add("run", _service_run, "what Windows starts", "ananta service run", to=service, as_json=False, runs_commands=True)
+    for each in (install, uninstall, status, run):
+        each.add_argument("--user", action="store_true", help="for this person only, from sign-in on, without administrator rights (Windows)")
     for each in (install, uninstall, status):
         each.add_argument("--root", default=None, metavar="DIR", help="work on the image of a system below DIR; starts nothing (Linux)")
 
@@ -418,14 +422,15 @@ def _policy_replay(options: argparse.Namespace, environment: dict[str, str]) -> 
 def _service_install(options: argparse.Namespace, environment: dict[str, str]) -> int:
     from ananta.operations.service import commands
 
-    commands.install(_given(options), say, dry_run=options.dry_run, root=_root(options))
+    commands.install(_given(options), say, dry_run=options.dry_run, root=_root(options), user=options.user,
+                     firewall=options.firewall)
     return 0
 
 
 def _service_uninstall(options: argparse.Namespace, environment: dict[str, str]) -> int:
     from ananta.operations.service import commands
 
-    commands.uninstall(say, purge=options.purge, dry_run=options.dry_run, root=_root(options))
+    commands.uninstall(say, purge=options.purge, dry_run=options.dry_run, root=_root(options), user=options.user)
     return 0
 
 
@@ -433,12 +438,18 @@ def _service_status(options: argparse.Namespace, environment: dict[str, str]) ->
     from ananta.operations import doctor
     from ananta.operations.service import commands
 
-    found = commands.status(_root(options))
+    found = commands.status(_root(options), user=options.user)
     if options.json:
         say(json.dumps({"service": found.facts, "findings": [vars(each) for each in found.findings]}, ensure_ascii=False, indent=2))
     else:
         say(f"{found.line}\n{doctor.report(found.findings)}")
     return 0 if found.running and all(each.ok for each in found.findings) else FAILED
+
+
+def _service_run(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations.service import commands
+
+    return commands.run(lambda: _settings(options, environment), say, user=options.user)
 
 
 def _root(options: argparse.Namespace) -> Path | None:

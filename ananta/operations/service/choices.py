@@ -1,6 +1,7 @@
 """What an installation is to be like, from the options of the command line; the same on every system."""
 import dataclasses
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from ananta import settings as settings_module
 from ananta.errors import InvalidInput, SettingInvalid
 from ananta.operations.service.plan import Step
 from ananta.settings import Settings
+from ananta.store.secrets import new_token
 
 # Where these are is the installation's to say.
 FIXED = ("data_dir", "secrets_dir", "work_dir")
@@ -39,7 +41,7 @@ class Installation:
 def choose(given: Mapping[str, str]) -> Choices:
     """Returns what was chosen. given: field name → text, `<name>_file` for a secret. Raises InvalidInput and SettingInvalid."""
     fields = {field.name: field for field in settings_module.listed()}
-    chosen, secrets = {}, {}
+    chosen, found = {}, {}
     for name, text in given.items():
         field = fields.get(name.removesuffix("_file"))
         if name in FIXED or field is None:
@@ -47,10 +49,10 @@ def choose(given: Mapping[str, str]) -> Choices:
                                "plan names (--dry-run).")
         if field.metadata["secret"]:
             value = settings_module.load({name: text}, {}, Path("/nonexistent"))
-            secrets[field.name] = str(getattr(value, field.name)).strip()
+            found[field.name] = str(getattr(value, field.name)).strip()
         else:
             chosen[name] = text.strip()
-    return Choices(chosen, secrets)
+    return Choices(chosen, found)
 
 
 def checked(variables: Mapping[str, str]) -> Settings:
@@ -65,14 +67,18 @@ def checked(variables: Mapping[str, str]) -> Settings:
     return settings
 
 
-def secrets_to_keep(choices: Choices, settings: Settings, kept: Mapping[str, str],
-                    make: Callable[[str], str]) -> tuple[dict[str, str], dict[str, str]]:
+def new_secret(name: str) -> str:
+    """Returns a new value for a secret: for a password one that can be typed."""
+    return secrets.token_urlsafe(15) if name == ADMIN_PASSWORD else new_token()
+
+
+def secrets_to_keep(choices: Choices, settings: Settings, kept: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Returns the secrets to write, and those of them that nobody knows yet: they are shown once.
 
-    kept: the ones that are there, by name; make: gives a new value for a name."""
+    kept: the ones that are there, by name."""
     new = dict(choices.secrets)
     made = {}
     for name in (TOKEN, *([ADMIN_PASSWORD] if settings.role == "hub" and not settings.disable_initial_admin else [])):
         if name not in kept and name not in new:
-            made[name] = make(name)
+            made[name] = new_secret(name)
     return new | made, made

@@ -1,6 +1,5 @@
 """The service on Linux: a systemd unit, a user of its own, the program in /opt, settings in /etc, state in /var/lib."""
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,9 +10,8 @@ from ananta import __version__
 from ananta import settings as settings_module
 from ananta.errors import CannotStart, NotFound
 from ananta.operations.service import layout, unit, variables
-from ananta.operations.service.choices import ADMIN_PASSWORD, Choices, Installation, checked, secrets_to_keep
+from ananta.operations.service.choices import Choices, Installation, checked, secrets_to_keep
 from ananta.operations.service.plan import Call, Command, File, Folder, Link, Remove, Step
-from ananta.store.secrets import new_token
 
 NAME = USER = "ananta"
 PROPERTIES = ("ActiveState", "SubState", "MainPID", "ActiveEnterTimestamp", "Result", "NRestarts")
@@ -67,10 +65,10 @@ def installation(choices: Choices, places: Places) -> Installation:
     before = places.variables.read_text() if places.variables.exists() else f'{head}ANONYMOUS_READS="off"\n'
     text = variables.changed(before, choices.variables())
     settings = checked(variables.read(text))
-    new, made = secrets_to_keep(choices, settings, kept_secrets(places), _new_secret)
+    new, made = secrets_to_keep(choices, settings, kept_secrets(places))
     names = sorted({*kept_secrets(places), *new})
     folder = places.program / __version__
-    layout.check(folder, for_others=not places.image)
+    layout.check(for_others=not places.image)
     steps: list[Step] = [
         *_user(places), Folder(places.program), _program(folder), Link(places.program / "current", __version__),
         Folder(places.etc), Folder(places.credentials, 0o700),
@@ -78,7 +76,7 @@ def installation(choices: Choices, places: Places) -> Installation:
         File(places.variables, text), Folder(places.unit.parent, ours=False), File(places.unit, _unit(settings.role, names))]
     if not os.path.lexists(places.command) or _is_ours(places):
         steps += [Folder(places.command.parent, ours=False), Link(places.command, "/opt/ananta/current/ananta")]
-    steps += _start(places)
+    steps += [*_start(places), *(Remove(each) for each in _outdated(places))]
     return Installation(tuple(steps), settings, made, _closing(settings, places))
 
 
@@ -143,10 +141,6 @@ def require(places: Places) -> None:
         raise CannotStart("Only root can install or remove a service: put `sudo` in front.")
 
 
-def _new_secret(name: str) -> str:
-    return secrets.token_urlsafe(15) if name == ADMIN_PASSWORD else new_token()
-
-
 def _unit(role: str, names: list[str]) -> str:
     return unit.text(name=NAME, role=role, program="/opt/ananta/current/ananta", user=USER, etc="/etc/ananta",
                      data="/var/lib/ananta/data", work="/var/lib/ananta/work", state="ananta ananta/data ananta/work",
@@ -157,6 +151,15 @@ def _program(folder: Path) -> Step:
     what = {"onefile": "this executable, unpacked for good", "folder": "this program's folder", "source": "this source, with what it needs"}
     same = " (this program runs from there: it stays)" if layout.is_laid_out(folder) else ""
     return Call(f"program  {folder}  from {what[layout.kind()]}{same}", lambda: layout.lay_out(folder))
+
+
+def _outdated(places: Places) -> list[Path]:
+    """The versions that are neither this one nor the one it takes the place of."""
+    try:
+        kept = {__version__, os.readlink(places.program / "current")}
+        return sorted(each for each in places.program.iterdir() if each.is_dir() and not each.is_symlink() and each.name not in kept)
+    except OSError:
+        return []
 
 
 def _user(places: Places) -> list[Step]:
