@@ -259,8 +259,19 @@ def _places(field, options, environment, dotenv) -> Iterator[str]:
         if place is not None:
             yield place
     credentials = environment.get(CREDENTIALS)
-    if credentials and (place := os.path.join(credentials, field.name)) and os.path.exists(place):
+    if credentials and _may_be(place := os.path.join(credentials, field.name)):
         yield place
+
+
+def _may_be(place: str) -> bool:
+    """Whether a file is there. One that cannot be looked at may be: a secret that is out of reach must not open anything."""
+    try:
+        os.stat(place)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
 
 
 def secret_files(options: Mapping[str, str], environment: Mapping[str, str], directory: Path | None = None) -> list[Path]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ananta import __version__
 from ananta.errors import CannotStart, InvalidInput
-from ananta.operations.service import archive, layout, linux, variables
+from ananta.operations.service import archive, commands, layout, linux, variables
 from tests.conftest import WAIT_S, ananta, clean_environment
 
 if sys.platform != "linux":
@@ -92,7 +92,8 @@ def test_the_unit_starts_what_it_says(installed, tmp_path):
     token = re.search(r"token +(\S{43}) ", said)[1]
     unit = (folder / "etc/systemd/system/ananta.service").read_text()
     (begin,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
-    given = dict(each.split("=", 1) for each in re.findall(r"^Environment=(.*)$", unit, re.MULTILINE)[0].split())
+    given = dict(each.split("=", 1) for line in re.findall(r"^Environment=(.*)$", unit, re.MULTILINE) for each in line.split())
+    assert given.pop("AGENT_TOKEN_FILE") == "/run/credentials/ananta.service/agent_token"
     (file,) = re.findall(r"^EnvironmentFile=(.*)$", unit, re.MULTILINE)
     credentials = tmp_path / "credentials"
     credentials.mkdir(mode=0o700)
@@ -126,7 +127,7 @@ def test_the_unit_starts_what_it_says(installed, tmp_path):
             while receiver.recv(1024) != b"WATCHDOG=1":
                 pass
             shown = service(folder, "status").stdout
-            assert f"version {__version__}" in shown and "container" in shown
+            assert f"version {__version__}" in shown and re.search(r"DO +access ", shown) is None
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(WAIT_S) == 0
@@ -192,6 +193,22 @@ def test_what_is_not_possible_is_refused_before_anything_is_written(tmp_path, ar
     else:
         assert done.returncode == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert tree(folder) == before
+
+
+def test_what_is_installed_can_install_itself_anew(installed):
+    folder, _ = installed
+    done = subprocess.run([str(folder / "opt/ananta/current/ananta"), "service", "install", "--root", str(folder), "--name", "beta"], text=True,
+                          capture_output=True, env=clean_environment(folder), timeout=WAIT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert variables.read((folder / "etc/ananta/ananta.env").read_text())["AGENT_NAME"] == "beta"
+
+
+def test_a_service_that_does_not_ask_for_its_token_is_named(start):
+    open_to_all, guarded = start("open"), start("guarded", "--host", "127.0.0.1", token="a-token-of-some-length", ANONYMOUS_READS="off")
+    assert not commands._guarded(open_to_all.url).ok and "ANONYMOUS_READS" in commands._guarded(open_to_all.url).text
+    assert commands._guarded(guarded.url).ok
+    guarded.stop()
+    assert not commands._guarded(guarded.url).ok
 
 
 def test_somebody_elses_command_of_that_name_stays(tmp_path):

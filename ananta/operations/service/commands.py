@@ -13,6 +13,7 @@ from ananta.operations.service.choices import ADMIN_PASSWORD, TOKEN, choose
 from ananta.settings import Settings
 from ananta.store import directory
 
+ANSWER_S = 5.0
 Say = Callable[[str], None]
 SHOWN = {TOKEN: "token     {}  (shown this once; callers present it)",
          ADMIN_PASSWORD: "sign in   as {user} with the password {}  (shown this once)"}
@@ -96,6 +97,8 @@ def status(root: Path | None = None, *, user: bool = False) -> Status:
     line = f"ananta.service {words}, version {version}" + (f", {url}" if url else "") + (
         "" if running else ": see `journalctl -u ananta -n 30`, then `sudo systemctl start ananta`")
     findings = _examined(environment, places.etc, linux.kept_secrets(places).values())
+    if url:
+        findings.append(_guarded(url))
     return Status(running, line, {"running": running, "version": version, "url": url, **found}, findings)
 
 
@@ -113,6 +116,24 @@ def _windows_status(found: tuple[str, Mapping[str, str], Path, list[str]]) -> St
     running = state == "running"
     findings = _examined(environment, folder, files)
     return Status(running, f"service ananta: {state}", {"running": running, "state": state}, findings)
+
+
+def _guarded(url: str) -> Finding:
+    """Whether the agent that runs asks for its token: what its files say is not yet what it has read."""
+    import http.client
+    from contextlib import closing
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    try:
+        with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_S)) as connection:
+            connection.request("GET", "/config")
+            status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as failure:
+        return Finding("access", False, f"{url} gives no answer ({failure}): see `journalctl -u ananta -n 30`.")
+    good = status == 401
+    return Finding("access", good, "nothing without the token" if good else f"{url}/config answers {status} without a token: everybody on this "
+                   "machine can read it. Set ANONYMOUS_READS=off, and see that the token is there (`sudo ananta service install`).")
 
 
 def _examined(environment: Mapping[str, str], folder: Path, secret_files: Iterable[str]) -> list[Finding]:

@@ -42,9 +42,9 @@ def kind() -> str:
     return "folder" if Path(sys.executable).resolve().parent in (unpacked.resolve(), *unpacked.resolve().parents) else "onefile"
 
 
-def check(*, for_others: bool = True) -> None:
-    """Raises CannotStart where this program cannot be laid out, or another user could not run it."""
-    if kind() != "source":
+def check(folder: Path, *, for_others: bool = True) -> None:
+    """Raises CannotStart where this program cannot be laid out in the folder, or another user could not run it there."""
+    if kind() != "source" or is_laid_out(folder):
         return
     if os.name == "nt":
         raise CannotStart("On Windows only the executable (ananta.exe) can be installed: download it, or build it, and call it instead.")

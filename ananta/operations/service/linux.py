@@ -68,7 +68,7 @@ def installation(choices: Choices, places: Places) -> Installation:
     new, made = secrets_to_keep(choices, settings, kept_secrets(places))
     names = sorted({*kept_secrets(places), *new})
     folder = places.program / __version__
-    layout.check(for_others=not places.image)
+    layout.check(folder, for_others=not places.image)
     steps: list[Step] = [
         *_user(places), Folder(places.program), _program(folder), Link(places.program / "current", __version__),
         Folder(places.etc), Folder(places.credentials, 0o700),

@@ -34,7 +34,9 @@ StateDirectoryMode=0700
 WorkingDirectory={etc}
 Environment=DATA_DIR={data} WORK_DIR={work}
 EnvironmentFile={etc}/ananta.env
-# Secrets are files that only root can read; the service gets copies that no other one sees.
+# Secrets are files that only root can read; the service gets copies that no other one sees. Without its token it must not
+# start: it would be open to everybody on this machine.
+Environment=AGENT_TOKEN_FILE=/run/credentials/{name}.service/agent_token
 {credentials}
 
 # --- What commands may do. They run with these limits, too.

@@ -19,7 +19,7 @@ def installation(choices: Choices, *, user: bool, firewall: bool, dry_run: bool)
     places = _places(user)
     if not dry_run:
         _require(user)
-    layout.check()
+    layout.check(Path(places.executable.parent))
     return windows.installation(choices, places, windows_system.WindowsSystem(), before=_text(places), kept=_kept(places), firewall=firewall)
 
 
