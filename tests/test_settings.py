@@ -37,7 +37,7 @@ def test_a_secret_can_be_laid_out_by_the_service_manager(tmp_path):
     assert settings.load({}, {**environment, "AGENT_TOKEN": "x-y"}, tmp_path).agent_token == "x-y"
     assert settings.secret_files({}, environment, tmp_path) == []
     # What is out of reach stops the start: without its token the agent would be open.
-    with pytest.raises(SettingInvalid, match="_FILE=.* cannot be read"):
+    with pytest.raises(SettingInvalid, match=r"_FILE=.* cannot be read"):
         settings.load({}, {"CREDENTIALS_DIRECTORY": str(laid_out / "agent_token")}, tmp_path)
     (laid_out / "agent_token").write_text("")
     with pytest.raises(SettingInvalid, match="AGENT_TOKEN_FILE is set but empty"):

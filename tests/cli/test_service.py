@@ -195,6 +195,17 @@ def test_what_is_not_possible_is_refused_before_anything_is_written(tmp_path, ar
     assert tree(folder) == before
 
 
+def test_a_secret_among_the_settings_is_named(installed):
+    folder, _ = installed
+    settings = folder / "etc/ananta/ananta.env"
+    before = settings.read_text()
+    assert f"chmod go= {settings}" not in service(folder, "status").stdout
+    settings.write_text(before + 'OPENAI_API_KEY="sk-0123456789abcdef"\n')
+    shown = service(folder, "status").stdout
+    settings.write_text(before)
+    assert f"chmod go= {settings}" in shown and "sk-0123" not in shown
+
+
 def test_what_is_installed_can_install_itself_anew(installed):
     folder, _ = installed
     done = subprocess.run([str(folder / "opt/ananta/current/ananta"), "service", "install", "--root", str(folder), "--name", "beta"], text=True,

@@ -96,7 +96,10 @@ def status(root: Path | None = None, *, user: bool = False) -> Status:
     words = f"{found.get('ActiveState', 'unknown')} ({found.get('SubState', '?')})" if found else "systemd cannot be asked"
     line = f"ananta.service {words}, version {version}" + (f", {url}" if url else "") + (
         "" if running else ": see `journalctl -u ananta -n 30`, then `sudo systemctl start ananta`")
-    findings = _examined(environment, places.etc, linux.kept_secrets(places).values())
+    secret_files = [*linux.kept_secrets(places).values()]
+    if any(name in environment for name in settings_module.secret_names()):
+        secret_files.append(str(places.variables))  # not meant for secrets, but somebody has put one there
+    findings = _examined(environment, places.etc, secret_files)
     if url:
         findings.append(_guarded(url))
     return Status(running, line, {"running": running, "version": version, "url": url, **found}, findings)
