@@ -28,6 +28,7 @@ from ananta.domain.events import CONFIG_UPDATED, TASK_RECORD, Event
 from ananta.domain.redaction import Redactor
 from ananta.domain.steps import STRICTNESS, Record, Verdict
 from ananta.errors import CannotStart, ShellFailed
+from ananta.operations import supervision
 from ananta.settings import Settings
 from ananta.shell import containment
 from ananta.shell.runner import Runner
@@ -58,6 +59,7 @@ class Agent:
         self.own_urls: frozenset[str] = frozenset()
         self.hub: Hub | None = None
         self._about = {"pid": os.getpid(), "purpose": purpose, "version": __version__, "started_at": time.time()}
+        self._credentials = os.environ.get(settings_module.CREDENTIALS, "")
         mock_answers = _mock_answers(settings.mock_answers)
         self.claim = directory.claim(self.data_dir, {**self._about, "url": None})
         try:
@@ -149,8 +151,9 @@ class Agent:
             self.notices.flush()
 
     def _make_runner(self) -> Runner:
-        kept = (self.data_dir, self.secrets.directory)
-        private = (self.secrets.directory, *(self.data_dir / name for name in PRIVATE))
+        laid_out = [Path(each) for each in (self._credentials,) if each]
+        kept = (self.data_dir, self.secrets.directory, *laid_out)
+        private = (self.secrets.directory, *laid_out, *(self.data_dir / name for name in PRIVATE))
         return Runner(shell_path=self.settings.shell_path, home=(self.settings.work_dir or Path.cwd()).resolve(), environment=os.environ,
                       secret_names=settings_module.secret_names(), protected=kept, private=private)
 
@@ -235,6 +238,7 @@ class Agent:
 
         context = Context(
             cwd=cwd, home=os.path.expanduser("~"), data_dir=str(self.data_dir), secrets_dir=str(self.secrets.directory),
+            credentials_dir=self._credentials,
             program=(str(Path(sys.argv[0]).resolve()), "ananta"), pid=os.getpid(),
             platform="windows" if os.name == "nt" else "posix", secrets_shielded=self.contained)
         verdicts = [decide(command, shell=shell, blacklist=blacklist, rules=each, context=context)
@@ -254,13 +258,18 @@ def _mock_answers(path: Path | None) -> list[str]:
 # --- the agent as a service
 
 
-def serve(settings: Settings, say: Callable[[str], None]) -> int:
-    """Runs the agent until SIGTERM, SIGINT or Ctrl-C; returns the exit code."""
+def serve(settings: Settings, say: Callable[[str], None], supervisor: supervision.Supervisor | None = None) -> int:
+    """Runs the agent until SIGTERM, SIGINT or Ctrl-C; returns the exit code. supervisor: who is told how it goes; without
+    one the one that the environment names."""
     with _signals() as asked:
-        return _serve(settings, say, asked)
+        supervisor = supervisor or supervision.of(os.environ)
+        try:
+            return _serve(settings, say, asked, supervisor)
+        finally:
+            supervisor.close()
 
 
-def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket) -> int:
+def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket, supervisor: supervision.Supervisor) -> int:
     from ananta.web.agent import build
 
     _hide_memory()
@@ -275,6 +284,7 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket)
         agent.describe(server.url)
         first = _open_accounts(settings)
         server.start()
+        supervisor.ready(server.url)
         for line in _greeting(agent, server, first):
             say(line)
         agent.watch.start(lambda text: say(f"model     {text}"))
@@ -286,6 +296,7 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket)
         asked.recv(1)
         log.info("stopping")
     finally:
+        supervisor.stopping()
         # Until the work is done the server still answers: who asks whether it lives, and who waits for a command.
         agent.finish()
         if server is not None:

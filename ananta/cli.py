@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ananta import __version__
 from ananta.errors import AnantaError, ApprovalRequired, CannotStart, CommandDenied, InvalidInput, LLMFailed
@@ -151,8 +152,28 @@ def _parser() -> argparse.ArgumentParser:
     replay = add("replay", _policy_replay, "say what other rules would have decided about everything on record; changes "
                  "nothing", "ananta policy replay new-policy.json", to=policy)
     replay.add_argument("file", metavar="FILE", help="the rules to try")
+    _add_service(add, family("service", "this program as a service of the machine"))
     add("version", _version, "print the version", "ananta version")
     return parser
+
+
+def _add_service(add: Callable, service) -> None:
+    install = add("install", _service_install, "install the service, or bring it up to date; settings given as options are kept",
+                  "sudo ananta service install --role worker --hub http://hub:5000 --name alpha --port 5001", to=service, as_json=False)
+    install.add_argument("--hub", dest="set_hub_url", metavar="URL", default=argparse.SUPPRESS, help="the same as --hub-url")
+    install.add_argument("--name", dest="set_agent_name", metavar="NAME", default=argparse.SUPPRESS, help="the same as --agent-name")
+    uninstall = add("uninstall", _service_uninstall, "remove the service; its data stays", "sudo ananta service uninstall", to=service,
+                    as_json=False)
+    uninstall.add_argument("--purge", action="store_true", help="remove data, settings and secrets, too")
+    for each in (install, uninstall):
+        each.add_argument("--dry-run", action="store_true", help="print every file and every command, and change nothing")
+    status = add("status", _service_status, "say how the service is, and what the doctor finds", "sudo ananta service status", to=service)
+    install.add_argument("--firewall", action="store_true", help="let others in private networks reach it (Windows)")
+    run = add("run", _service_run, "what Windows starts", "ananta service run", to=service, as_json=False, runs_commands=True)
+    for each in (install, uninstall, status, run):
+        each.add_argument("--user", action="store_true", help="for this person only, from sign-in on, without administrator rights (Windows)")
+    for each in (install, uninstall, status):
+        each.add_argument("--root", default=None, metavar="DIR", help="work on the image of a system below DIR; starts nothing (Linux)")
 
 
 def _usage(parser: argparse.ArgumentParser) -> int:
@@ -163,8 +184,11 @@ def _usage(parser: argparse.ArgumentParser) -> int:
 def _settings(options: argparse.Namespace, environment: dict[str, str]):
     from ananta import settings
 
-    given = {name.removeprefix("set_"): value for name, value in vars(options).items() if name.startswith("set_")}
-    return settings.load(given, environment)
+    return settings.load(_given(options), environment)
+
+
+def _given(options: argparse.Namespace) -> dict[str, str]:
+    return {name.removeprefix("set_"): value for name, value in vars(options).items() if name.startswith("set_")}
 
 
 def _take_secrets_out_of_the_environment(needed: bool) -> dict[str, str]:
@@ -210,15 +234,18 @@ def _ask(options: argparse.Namespace, environment: dict[str, str]) -> int:
 
 
 def _doctor(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta import settings
     from ananta.operations import doctor
 
-    findings = doctor.examine(lambda: _settings(options, environment))
-    if options.json:
-        say(json.dumps([vars(each) for each in findings], ensure_ascii=False, indent=2))
-    else:
-        width = max(len(each.subject) for each in findings)
-        for each in findings:
-            say(f"{'ok  ' if each.ok else 'DO  '}{each.subject.ljust(width)}  {each.text}")
+    return _told(doctor.examine(lambda: _settings(options, environment), environment,
+                                lambda: settings.secret_files(_given(options), environment)), as_json=options.json)
+
+
+def _told(findings: list, *, as_json: bool) -> int:
+    """Prints what the doctor found, and returns the exit code."""
+    from ananta.operations import doctor
+
+    say(json.dumps([vars(each) for each in findings], ensure_ascii=False, indent=2) if as_json else doctor.report(findings))
     return 0 if all(each.ok for each in findings) else FAILED
 
 
@@ -390,6 +417,43 @@ def _policy_replay(options: argparse.Namespace, environment: dict[str, str]) -> 
     for each in report.changes:
         say(f"{each.before} -> {each.after}  {each.command}\n    {' '.join(each.reasons)}")
     return 0
+
+
+def _service_install(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations.service import commands
+
+    commands.install(_given(options), say, dry_run=options.dry_run, root=_root(options), user=options.user,
+                     firewall=options.firewall)
+    return 0
+
+
+def _service_uninstall(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations.service import commands
+
+    commands.uninstall(say, purge=options.purge, dry_run=options.dry_run, root=_root(options), user=options.user)
+    return 0
+
+
+def _service_status(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import doctor
+    from ananta.operations.service import commands
+
+    found = commands.status(_root(options), user=options.user)
+    if options.json:
+        say(json.dumps({"service": found.facts, "findings": [vars(each) for each in found.findings]}, ensure_ascii=False, indent=2))
+    else:
+        say(f"{found.line}\n{doctor.report(found.findings)}")
+    return 0 if found.running and all(each.ok for each in found.findings) else FAILED
+
+
+def _service_run(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations.service import commands
+
+    return commands.run(lambda: _settings(options, environment), say, user=options.user)
+
+
+def _root(options: argparse.Namespace) -> Path | None:
+    return Path(options.root) if options.root else None
 
 
 def _version(options: argparse.Namespace, environment: dict[str, str]) -> int:

@@ -2,14 +2,15 @@
 
 A field of Settings is a setting: its environment name, its command-line option, `ananta --help` and the table in
 the README come from the field. A value is taken from the first of: command-line option, environment, the file named
-by <NAME>_FILE (secrets only), `.env` in the working directory, default.
+by <NAME>_FILE (secrets only), the file of its name in lower case in $CREDENTIALS_DIRECTORY (secrets only, see
+systemd.exec(5)), `.env` in the working directory, default.
 """
 import dataclasses
 import ipaddress
 import os
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ananta.domain.accounts import check_username
 from ananta.domain.configuration import is_address
 from ananta.errors import InvalidInput, SettingInvalid
 
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 DECIMAL_NUMBER = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,6})?", re.ASCII)
@@ -244,11 +246,43 @@ def _find(field, options, environment, dotenv) -> tuple[str, str | None]:
         if each in environment:
             return each, environment[each]
     if field.metadata["secret"]:
-        for place in (options.get(f"{field.name}_file"), environment.get(f"{name}_FILE"), dotenv.get(f"{name}_FILE")):
-            if place is not None:
-                return f"{name}_FILE", _read_secret(name, place)
+        for place in _places(field, options, environment, dotenv):
+            return f"{name}_FILE", _read_secret(name, place)
     name = next((each for each in (name, *field.metadata["aliases"]) if each in dotenv), name)
     return f"{name} in .env", dotenv.get(name)
+
+
+def _places(field, options, environment, dotenv) -> Iterator[str]:
+    """The files that are named for a secret, the one that counts first; the last is what a service manager has laid out."""
+    name = environment_name(field)
+    for place in (options.get(f"{field.name}_file"), environment.get(f"{name}_FILE"), dotenv.get(f"{name}_FILE")):
+        if place is not None:
+            yield place
+    credentials = environment.get(CREDENTIALS)
+    if credentials and _may_be(place := os.path.join(credentials, field.name)):
+        yield place
+
+
+def _may_be(place: str) -> bool:
+    """Whether a file is there. One that cannot be looked at may be: a secret that is out of reach must not open anything."""
+    try:
+        os.stat(place)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
+def secret_files(options: Mapping[str, str], environment: Mapping[str, str], directory: Path | None = None) -> list[Path]:
+    """Returns the files that the user has named for secrets, and `.env` where it holds one. Raises SettingInvalid."""
+    path = (directory or Path.cwd()) / ".env"
+    dotenv = _read_dotenv(path)
+    laid_out = environment.get(CREDENTIALS)
+    fields = [field for field in listed() if field.metadata["secret"]]
+    named = [Path(place).expanduser() for field in fields for place in _places(field, options, environment, dotenv)
+             if not (laid_out and Path(place).parent == Path(laid_out))]
+    return [*named, path] if any(dotenv.get(environment_name(field)) for field in fields) else named
 
 
 def option_name(field: dataclasses.Field) -> str:

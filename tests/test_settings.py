@@ -26,6 +26,24 @@ def test_a_secret_can_be_a_file(tmp_path):
         settings.load({}, {"AGENT_TOKEN_FILE": str(secret)}, tmp_path)
 
 
+def test_a_secret_can_be_laid_out_by_the_service_manager(tmp_path):
+    laid_out = tmp_path / "credentials"
+    laid_out.mkdir()
+    (laid_out / "agent_token").write_text("a-token-of-some-length\n")
+    (laid_out / "port").write_text("77")
+    environment = {"CREDENTIALS_DIRECTORY": str(laid_out)}
+    loaded = settings.load({}, environment, tmp_path)
+    assert (loaded.agent_token, loaded.port, loaded.secret_key) == ("a-token-of-some-length", 5000, None)
+    assert settings.load({}, {**environment, "AGENT_TOKEN": "x-y"}, tmp_path).agent_token == "x-y"
+    assert settings.secret_files({}, environment, tmp_path) == []
+    # What is out of reach stops the start: without its token the agent would be open.
+    with pytest.raises(SettingInvalid, match=r"_FILE=.* cannot be read"):
+        settings.load({}, {"CREDENTIALS_DIRECTORY": str(laid_out / "agent_token")}, tmp_path)
+    (laid_out / "agent_token").write_text("")
+    with pytest.raises(SettingInvalid, match="AGENT_TOKEN_FILE is set but empty"):
+        settings.load({}, environment, tmp_path)
+
+
 def test_the_other_name_of_a_setting_counts_where_the_first_is_not_set(tmp_path):
     loaded = settings.load({}, {"CONTROLLER_URL": "http://hub:5000"}, tmp_path)
     assert loaded.hub_url == "http://hub:5000" and loaded.given == {"hub_url"}

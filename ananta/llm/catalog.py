@@ -92,10 +92,14 @@ class LanguageModels:
 
     def models(self, target: Target, timeout_s: float) -> list[str]:
         """Returns the names of the models the server has. Raises LLMFailed."""
+        return [model.name for model in self.described(target, timeout_s)]
+
+    def described(self, target: Target, timeout_s: float) -> list[Model]:
+        """Returns the models the server has. Raises LLMFailed."""
         self._check(target)
         call = Call(self._sessions, budget_s=timeout_s, guarded=target.guarded, clock=self._clock)
         try:
-            return [model.name for model in self._providers[target.provider].models(target, call)]
+            return self._providers[target.provider].models(target, call)
         except ServerRefusal as refusal:
             raise cures.cured(refusal, target, lambda: ()) from refusal
 

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 LOCAL = ("lmstudio", "ollama")
 PORTS = {"lmstudio": 1234, "ollama": 11434}
 LOOK_S = 1.0
+WSL = "the Windows Subsystem for Linux"
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Located:
 def default_candidates() -> tuple[Candidate, ...]:
     """This machine, then the machine around this container, by name and as the default gateway."""
     hosts = ["127.0.0.1", "host.docker.internal"]
-    gateway = _gateway()
+    around = gateway()
     return tuple(Candidate(provider, f"http://{host}:{PORTS[provider]}")
-                 for host in [*hosts, *([gateway] if gateway else [])] for provider in LOCAL)
+                 for host in [*hosts, *([around] if around else [])] for provider in LOCAL)
 
 
 class Locator:
@@ -148,13 +149,22 @@ def _short(result: object) -> str:
     return "another program" if isinstance(result, LLMFailed) else "failed"
 
 
-def _gateway() -> str | None:
+def surroundings() -> str | None:
+    """Returns what this process is inside of, in words: a container, or WSL; None for a machine of its own."""
+    try:
+        if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
+            return "a container"
+        return WSL if "microsoft" in Path("/proc/sys/kernel/osrelease").read_text().lower() else None
+    except OSError:
+        return None
+
+
+def gateway() -> str | None:
     """The default gateway's IPv4 address inside a container or WSL; None elsewhere, where it is a router
     that has no business with our prompts. Source of the table's format: man 5 proc, /proc/net/route."""
+    if surroundings() is None:
+        return None
     try:
-        if not (Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
-                or "microsoft" in Path("/proc/sys/kernel/osrelease").read_text().lower()):
-            return None
         for line in Path("/proc/net/route").read_text().splitlines()[1:]:
             fields = line.split()
             if len(fields) > 2 and fields[1] == "00000000" and fields[2] != "00000000":

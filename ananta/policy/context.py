@@ -6,13 +6,14 @@ from dataclasses import dataclass
 class Context:
     """Where a command would run, and what belongs to the program itself.
 
-    program: its names and paths; pid: its process, None if unknown. secrets_shielded: what nobody decided runs so that it
+    credentials_dir: where a service manager has laid out secrets, outside of the data. program: its names and paths; pid: its process, None if unknown. secrets_shielded: what nobody decided runs so that it
     cannot read the program's private files; naming them is denied all the same."""
 
     cwd: str = "/"
     home: str = "/root"
     data_dir: str = ""
     secrets_dir: str = ""
+    credentials_dir: str = ""
     program: tuple[str, ...] = ()
     pid: int | None = None
     platform: str = "posix"

@@ -320,8 +320,8 @@ def secrets(around: Surroundings) -> str:
 
 def holds_secrets(name: str, args: list[Word], around: Surroundings) -> bool:
     """Whether a reader is pointed at a tree, or a pattern, that has the secrets among much else, and nothing shields them."""
-    directory = _cased(around.context.secrets_dir, around)
-    if not directory or around.context.secrets_shielded:
+    directories = _secret_places(around)
+    if not directories or around.context.secrets_shielded:
         return False
     if any(word.glob and _secret_path(word, around) for word in args):
         return True
@@ -333,7 +333,12 @@ def holds_secrets(name: str, args: list[Word], around: Surroundings) -> bool:
         places += around.places(".")
     if name == "findstr":
         places += [_before(place) for place in places]
-    return any(paths.inside(directory, place) for place in places)
+    return any(paths.inside(directory, place) for place in places for directory in directories)
+
+
+def _secret_places(around: Surroundings) -> list[str]:
+    """The directories that hold nothing but secrets of this program."""
+    return [_cased(each, around) for each in (around.context.secrets_dir, around.context.credentials_dir) if each]
 
 
 def lists_secrets(name: str, args: list[Word], around: Surroundings) -> bool:
@@ -388,7 +393,7 @@ def _secret_path(word: Word, around: Surroundings, *, named: bool = False) -> st
 
     named: patterns that fit everything, such as `*/*`, do not count."""
     data = _cased(around.context.data_dir, around)
-    places = [_cased(around.context.secrets_dir, around), data and data.rstrip("\\/") + ("\\" if around.windows else "/") + "config.json"]
+    places = [*_secret_places(around), data and data.rstrip("\\/") + ("\\" if around.windows else "/") + "config.json"]
     return next((found for place in places if place and (found := _reaches(word, place, around, named))), None)
 
 

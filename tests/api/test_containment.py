@@ -320,3 +320,15 @@ def test_what_names_all_it_changes_may_make_new_things_beside_the_data(start):
     assert (worker.data / "secrets" / "secret_key").read_text().strip() not in done["output"]
     refused = worker.post("/step/execute", json={"command": "touch data/policy.json", "autonomous": True})
     assert refused.status_code == 403
+
+
+def test_what_a_service_manager_has_laid_out_cannot_be_read(start, tmp_path):
+    laid_out = tmp_path / "credentials"
+    laid_out.mkdir(mode=0o700)
+    (laid_out / "agent_token").write_text("a-token-of-some-length\n")
+    worker = start("worker", "--host", "127.0.0.1", CREDENTIALS_DIRECTORY=str(laid_out))
+    assert worker.get("/providers").status_code == 401
+    worker.token = "a-token-of-some-length"
+    assert run(worker, f"cat {laid_out}/agent_token").status_code == 403
+    found = run(worker, f"grep -r some-length {tmp_path}")
+    assert found.status_code == 200 and "a-token" not in found.json()["output"]

@@ -86,3 +86,19 @@ def test_unusual_characters_do_not_end_the_process(text):
     code = ("import sys; from ananta.policy.decision import Context, decide\n"
             "for _ in range(20): decide(sys.argv[1].replace('NUL', chr(0)), context=Context())")
     assert subprocess.run([sys.executable, "-c", code, text.replace("\0", "NUL")], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("line", ["cat /run/credentials/ananta.service/agent_token", "head /run/credentials/ananta*/*",
+                                  "cd /run/credentials; cat ananta.service/agent_token"])
+def test_what_a_service_manager_has_laid_out_is_a_secret(line):
+    context = Context(secrets_dir="/var/lib/ananta/data/secrets", data_dir="/var/lib/ananta/data", cwd="/var/lib/ananta/work",
+                      credentials_dir="/run/credentials/ananta.service", secrets_shielded=True)
+    assert decide(line, context=context).decision == DENY
+    assert decide("cat /run/credentials.txt", context=context).decision == ALLOW
+
+
+@pytest.mark.parametrize(("shielded", "expected"), [(True, ALLOW), (False, ASK)])
+def test_readers_of_a_tree_with_laid_out_secrets_are_asked_about_unless_those_are_shielded(shielded, expected):
+    context = Context(secrets_dir="/var/lib/ananta/data/secrets", data_dir="/var/lib/ananta/data", cwd="/var/lib/ananta/work",
+                      credentials_dir="/run/credentials/ananta.service", secrets_shielded=shielded)
+    assert decide("grep -r x /run", context=context).decision == expected

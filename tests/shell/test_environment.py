@@ -6,7 +6,8 @@ from ananta.shell.environment import child_environment
 @pytest.mark.parametrize("name", [
     "AGENT_TOKEN", "AGENT_TOKEN_FILE", "AGENT_TOKENS", "SECRET_KEY", "SECRET_KEY_FILE", "OPENAI_API_KEY", "X_API_KEY_FILE",
     "DATABASE_URL", "DATABASE_URL_FILE", "REGISTRATION_TOKEN", "INITIAL_ADMIN_PASSWORD", "MFA_ENCRYPTION_KEY", "Agent_Token",
-    "OWN", "OWN_FILE", "ANY_42", "_PYI_ARCHIVE_FILE", "_MEIPASS2"])
+    "OWN", "OWN_FILE", "ANY_42", "_PYI_ARCHIVE_FILE", "_MEIPASS2",
+    "NOTIFY_SOCKET", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY"])
 def test_what_is_ours_is_left_out(name):
     assert name not in child_environment({name: "x"}, ["own", "ANY_*"])
 
