@@ -168,7 +168,7 @@ def open(url: str | Path, *, local_path: Path | None = None) -> None:
 
     Raises CannotStart (also for one that a newer program has made) and FileDamaged: then the file is as it was."""
     text = str(url)
-    if text.startswith(("postgresql://", "postgres://")):
+    if is_shared(text):
         if local_path is None:
             raise CannotStart("With Postgres a local file for the index of the log is needed, too.")
         from ananta.store.postgres import Postgres
@@ -215,6 +215,11 @@ def main() -> "Sqlite | Postgres":
 def local() -> Sqlite:
     """The database of this data directory."""
     return proxies.local.obj
+
+
+def is_shared(url: str | None) -> bool:
+    """Whether this DATABASE_URL names a Postgres."""
+    return (url or "").startswith(("postgresql://", "postgres://"))
 
 
 def shared() -> bool:

@@ -142,8 +142,12 @@ def teams(execute: Execute) -> None:
         execute(f"CREATE INDEX {table}_{column} ON {table} ({column}) WHERE {column} IS NOT NULL")
 
 
+def second_factor(execute: Execute) -> None:
+    execute("ALTER TABLE users ADD COLUMN mfa_last_step BIGINT")
+
+
 LOCAL: Steps = (journal,)
-STEPS: Steps = (*LOCAL, proposals, answers, hub, teams)
+STEPS: Steps = (*LOCAL, proposals, answers, hub, teams, second_factor)
 SHARED: Steps = STEPS[len(LOCAL):]
 
 
