@@ -161,10 +161,11 @@ def _ours() -> Iterator[None]:
         raise failed(cause) from cause
 
 
-def open(url: str | Path, *, local_path: Path | None = None) -> None:
+def open(url: str | Path, *, local_path: Path | None = None, lacking: str = migrations.TAKE) -> None:
     """Opens the database, a path or a URL (`sqlite:///relative`, `sqlite:////absolute`, `postgresql://…`), and brings
     its tables up to date; makes what is missing of a file, for its owner only. local_path: with Postgres, the SQLite
-    file that belongs to the data directory.
+    file that belongs to the data directory; lacking: what happens where a Postgres lacks tables (migrations.MAKE, REFUSE),
+    for those who must not change it under the hubs that use it.
 
     Raises CannotStart (also for one that a newer program has made) and FileDamaged: then the file is as it was."""
     text = str(url)
@@ -179,7 +180,7 @@ def open(url: str | Path, *, local_path: Path | None = None) -> None:
         try:
             shared = Postgres(text)
             proxies.database.initialize(shared)
-            shared.prepare()
+            shared.prepare(lacking)
         except BaseException:
             close()
             raise
