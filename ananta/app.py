@@ -89,7 +89,7 @@ class Agent:
         diagnostics.start(self.configuration["log_level"], as_json=settings.ai_agent_log_json, mask=self.mask)
         for warning in self.secrets.tighten():
             log.warning(warning)
-        database.open(settings.database_url or self.data_dir / "ananta.db", local_path=self.data_dir / "journal.db")
+        database.open(settings.database_url or self.data_dir / "ananta.db", local_path=self.data_dir / database.LOCAL_NAME)
         self.second_factors = SecondFactors(self.mfa_key)
         self.journal = Journal(self.data_dir, agent=settings.agent_name, mask=self.mask,
                                rotate_bytes=settings.log_rotate_mb << 20)

@@ -88,7 +88,7 @@ def _opened(settings: Settings, *, make: bool = False) -> Iterator[Audit]:
     if not (make or settings.database_url or file.exists()):
         raise NotFound(f"There is no database in {data_dir}: name the agent's folder with DATA_DIR.")
     with _place(settings):
-        database.open(settings.database_url or file, local_path=data_dir / "journal.db",
+        database.open(settings.database_url or file, local_path=data_dir / database.LOCAL_NAME,
                       lacking=migrations.MAKE if make else migrations.REFUSE)
         try:
             yield Audit(data_dir / "audit.log", mask=Redactor([]))

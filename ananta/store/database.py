@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ananta.store.postgres import Postgres
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "busy_timeout": 5000, "foreign_keys": 1, "cache_size": -2000}
+LOCAL_NAME = "journal.db"  # of the local one, beside a Postgres
 HEADER = b"SQLite format 3\0"
 # Begin, end and undo a transaction, and one within it.
 _TRANSACTION = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
@@ -221,6 +222,11 @@ def local() -> Sqlite:
 def is_shared(url: str | None) -> bool:
     """Whether this DATABASE_URL names a Postgres."""
     return (url or "").startswith(("postgresql://", "postgres://"))
+
+
+def index_file(url: str | Path, data_dir: Path) -> Path:
+    """Returns the SQLite file that holds the index of the log in this data directory, with such a DATABASE_URL."""
+    return data_dir / LOCAL_NAME if is_shared(str(url)) else _path(url)
 
 
 def shared() -> bool:
