@@ -38,6 +38,7 @@ from ananta.store.configuration import ConfigFile
 from ananta.store.journal import Journal
 from ananta.store.llm_log import LLMLog
 from ananta.store.notices import Notices
+from ananta.store.second_factors import SecondFactors
 from ananta.store.secrets import Secrets, effective_token
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class Agent:
         self.contained = containment.active(settings.containment)
         self.secrets = Secrets(settings.secrets_folder)
         self.secret_key = settings.secret_key or self.secrets.key()
+        # Several hubs on one database have to open the same second factors, and their secret key is the same.
+        self.mfa_key = settings.mfa_encryption_key or self.secrets.mfa_key(
+            instead=self.secret_key if database.is_shared(settings.database_url) else None)
         self.token = effective_token(settings.agent_token, self.secrets.token())
         settings_module.check(settings, has_token=self.token is not None)
         self.configuration = LiveConfiguration(ConfigFile(self.data_dir / "config.json"), settings_module.configuration_defaults(settings),
@@ -88,7 +92,8 @@ class Agent:
         diagnostics.start(self.configuration["log_level"], as_json=settings.ai_agent_log_json, mask=self.mask)
         for warning in self.secrets.tighten():
             log.warning(warning)
-        database.open(settings.database_url or self.data_dir / "ananta.db", local_path=self.data_dir / "journal.db")
+        database.open(settings.database_url or self.data_dir / "ananta.db", local_path=self.data_dir / database.LOCAL_NAME)
+        self.second_factors = SecondFactors(self.mfa_key)
         self.journal = Journal(self.data_dir, agent=settings.agent_name, mask=self.mask,
                                rotate_bytes=settings.log_rotate_mb << 20)
         try:
@@ -202,7 +207,7 @@ class Agent:
         self.mask.replace(self._secret_values())
 
     def _secret_values(self) -> list[str]:
-        return [each for each in (self.token, self.secret_key, *self.configuration.secrets()) if each]
+        return [each for each in (self.token, self.secret_key, self.mfa_key, *self.configuration.secrets()) if each]
 
     def _configuration_changed(self, keys: list[str]) -> None:
         diagnostics.set_level(self.configuration["log_level"])
@@ -282,6 +287,7 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket,
     try:
         server = build(agent, settings)
         agent.describe(server.url)
+        agent.second_factors.check()
         first = _open_accounts(settings)
         server.start()
         supervisor.ready(server.url)

@@ -140,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     role.add_argument("role", choices=("user", "admin"))
     removing = add("remove", _user_remove, "remove a user; all sign-ins of the user end", "ananta user remove ada", to=user)
     removing.add_argument("name", help="the user name")
+    factor_off = add("mfa-off", _user_mfa_off, "switch off the second factor of a user who has lost it; a lock is lifted, too",
+                     "ananta user mfa-off ada", to=user)
+    factor_off.add_argument("name", help="the user name")
     policy = family("policy", "what the policy says of commands")
     check = add("check", _policy_check, "say whether a command is allowed, asked about or denied, and why",
                 "ananta policy check \"find . -name '*.tmp' -delete\"", to=policy)
@@ -325,7 +328,7 @@ def _user_list(options: argparse.Namespace, environment: dict[str, str]) -> int:
                          "created_at": each.created_at} for each in found]))
         return 0
     for each in found:
-        say(f"{each.role.ljust(5)}  {each.username}")
+        say(f"{each.role.ljust(5)}  {each.username}{'  (second factor)' if each.mfa_enabled else ''}")
     if not found:
         say("There are no users: `ananta user add NAME --admin` makes one.", error=True)
     return 0
@@ -343,6 +346,14 @@ def _user_remove(options: argparse.Namespace, environment: dict[str, str]) -> in
 
     users.remove(_settings(options, environment), options.name)
     return _tell_user(options, {"username": options.name, "removed": True}, f"The user {options.name} was removed.")
+
+
+def _user_mfa_off(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import users
+
+    was_on = users.switch_second_factor_off(_settings(options, environment), options.name)
+    return _tell_user(options, {"username": options.name, "mfa_enabled": False, "was_enabled": was_on},
+                      f"The second factor of {options.name} {'is off now' if was_on else 'was off already'}.")
 
 
 def _tell_user(options: argparse.Namespace, facts: dict, text: str, password: str | None = None) -> int:

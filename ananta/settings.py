@@ -80,8 +80,8 @@ class Settings:
     disable_initial_admin: bool = setting(False, "make no first user")
     password_min_length: int = setting(8, "least length of a new password", unit="characters", low=4, high=256)
     mfa_encryption_key: str | None = setting(
-        None, "key that encrypts the secrets of second factors; default: made once and kept with the secrets", secret=True,
-        blank=True, shape=(r"[\x21-\x7e]{16,512}", "16 to 512 printable characters"))
+        None, "key that encrypts the secrets of second factors; default: made once and kept with the secrets; with a Postgres: "
+        "made from SECRET_KEY", secret=True, blank=True, shape=(r"[\x21-\x7e]{16,512}", "16 to 512 printable characters"))
     stats_history_size: int = setting(60, "how many snapshots of the statistics are kept, one a minute", low=1, high=100_000)
     allow_insecure: bool = setting(False, "allow a HOST that others can reach although there is no token")
     allowed_hosts: tuple[str, ...] = setting((), "further names under which this agent may be addressed", blank=True,

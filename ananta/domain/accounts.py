@@ -81,6 +81,12 @@ def canonical(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 
 
+def signing_key(secret: str) -> bytes:
+    """Returns the key for signing tokens with HS256. A short secret is filled with zeros, as HMAC does it by itself
+    (RFC 2104): the signatures are the same, and PyJWT has nothing to warn about. Whoever set it has been warned."""
+    return secret.encode().ljust(32, b"\0")
+
+
 @functools.cache
 def common_passwords() -> frozenset[str]:
     """The ten thousand most common passwords, in lower case (from the lists of zxcvbn, MIT licence)."""

@@ -1,7 +1,7 @@
 """The command line as a client of the server that runs on the same data directory."""
 import time
 
-from ananta.domain.accounts import ADMIN, COMMAND_LINE
+from ananta.domain.accounts import ADMIN, COMMAND_LINE, signing_key
 from ananta.errors import AnantaError, ApprovalRequired, CommandDenied, LLMFailed, NotAuthenticated, Unavailable
 from ananta.settings import Settings
 from ananta.store import directory
@@ -75,4 +75,4 @@ def _credential(settings: Settings) -> str | None:
     import jwt
 
     now = int(time.time())
-    return jwt.encode({"sub": COMMAND_LINE, "role": ADMIN, "iat": now, "exp": now + 3600}, key, algorithm="HS256")
+    return jwt.encode({"sub": COMMAND_LINE, "role": ADMIN, "iat": now, "exp": now + 3600}, signing_key(key), algorithm="HS256")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ananta.operations.client import Client
 from ananta.settings import Settings
-from ananta.store import audit, journal
+from ananta.store import audit, database, journal
 from ananta.store.verification import verify as verify_log
 
 OUTPUT_LINES = 6
@@ -39,12 +39,14 @@ def readable(record: dict) -> str:
 
 def verify(settings: Settings) -> tuple[bool, str, dict]:
     """Returns whether the log and the audit trail are as they were written, a sentence for each, and the facts for
-    programs."""
+    programs: those of the log, those of the `audit` trail, and which of the two (journal, audit) are `broken`."""
     data_dir = settings.data_dir.resolve()
-    good, text, facts = _verify_log(data_dir)
-    trail = audit.verify(data_dir / "audit.log", settings.database_url or data_dir / "ananta.db")
-    facts |= {"ok": good and trail.ok, "audit": {"ok": trail.ok, **asdict(trail)}}
-    return good and trail.ok, f"{text}\n{_trail_text(trail)}", facts
+    url = settings.database_url or data_dir / "ananta.db"
+    good, text, facts = _verify_log(data_dir, database.index_file(url, data_dir))
+    trail = audit.verify(data_dir / "audit.log", url)
+    broken = [name for name, ok in (("journal", good), ("audit", trail.ok)) if not ok]
+    facts |= {"ok": not broken, "broken": broken, "audit": {"ok": trail.ok, **asdict(trail)}}
+    return not broken, f"{text}\n{_trail_text(trail)}", facts
 
 
 def _trail_text(trail: audit.AuditVerification) -> str:
@@ -52,12 +54,12 @@ def _trail_text(trail: audit.AuditVerification) -> str:
     if found is None:
         return f"ok    {trail.entries} audit entries. None was altered or removed."
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.timestamp)) if found.timestamp else "unknown time"
-    return (f"{found.kind.upper()}  audit entry {found.id} ({found.action or 'unknown action'}) of {when} was {found.kind}; this is "
+    return (f"{found.kind.upper()}  audit: entry {found.id} ({found.action or 'unknown action'}) of {when} was {found.kind}; this is "
             f"the first one. Read up to there: {trail.entries} entries.")
 
 
-def _verify_log(data_dir: Path) -> tuple[bool, str, dict]:
-    found = verify_log(data_dir)
+def _verify_log(data_dir: Path, index: Path) -> tuple[bool, str, dict]:
+    found = verify_log(data_dir, index)
     facts = {"ok": found.ok, **asdict(found)}
     counted = f"{found.lines} records: {found.chained} chained"
     counted += f", {found.unchained} of other programs" if found.unchained else ""
@@ -66,5 +68,5 @@ def _verify_log(data_dir: Path) -> tuple[bool, str, dict]:
         return True, f"ok    {counted}. None was altered, removed or inserted.", facts
     which = found.finding
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(which.timestamp)) if which.timestamp else "unknown time"
-    return False, (f"{which.kind.upper()}  {which.file} line {which.line}: record {which.id} of {when}, command "
+    return False, (f"{which.kind.upper()}  journal: {which.file} line {which.line}: record {which.id} of {when}, command "
                    f"{which.command!r}, was {which.kind}; this is the first one. Read up to there: {counted}."), facts

@@ -11,7 +11,7 @@ from ananta.domain.accounts import COMMAND_LINE, User
 from ananta.domain.redaction import Redactor
 from ananta.errors import Conflict, NotFound
 from ananta.settings import Settings
-from ananta.store import accounts, database, directory
+from ananta.store import accounts, database, directory, migrations, second_factors
 from ananta.store.audit import Audit
 
 
@@ -62,6 +62,18 @@ def remove(settings: Settings, username: str) -> None:
         audit.write("user_deleted", username=COMMAND_LINE, details={"user": username})
 
 
+def switch_second_factor_off(settings: Settings, username: str) -> bool:
+    """Switches the second factor of a user off who cannot give its codes any more, and lifts a lock that wrong codes have
+    led to; says whether it was on. Raises NotFound."""
+    with _opened(settings) as audit:
+        accounts.find(username)
+        was_on = second_factors.remove(username)
+        accounts.unlock(username)
+        if was_on:
+            audit.write("mfa_disabled", username=COMMAND_LINE, details={"user": username})
+        return was_on
+
+
 def new_password() -> str:
     """Returns a random password of 16 characters."""
     return secrets.token_urlsafe(12)
@@ -69,13 +81,15 @@ def new_password() -> str:
 
 @contextmanager
 def _opened(settings: Settings, *, make: bool = False) -> Iterator[Audit]:
-    """Opens the database, and gives what writes the audit trail. make: a database that is missing is made."""
+    """Opens the database, and gives what writes the audit trail. make: a database that is missing is made. One that is
+    shared stays as it is: hubs elsewhere may be of an older version."""
     data_dir = settings.data_dir.resolve()
     file = data_dir / "ananta.db"
     if not (make or settings.database_url or file.exists()):
         raise NotFound(f"There is no database in {data_dir}: name the agent's folder with DATA_DIR.")
     with _place(settings):
-        database.open(settings.database_url or file, local_path=data_dir / "journal.db")
+        database.open(settings.database_url or file, local_path=data_dir / database.LOCAL_NAME,
+                      lacking=migrations.MAKE if make else migrations.REFUSE)
         try:
             yield Audit(data_dir / "audit.log", mask=Redactor([]))
         finally:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from ananta.domain import accounts as rules
 from ananta.domain.accounts import ADMIN, FAILURES, LOCKED_S, Standing, User
 from ananta.errors import AccountLocked, InvalidInput, NotFound
-from ananta.store import database
+from ananta.store import database, second_factors
 from ananta.store.records import plain
+from ananta.store.second_factors import Proof
 
 # 16 MB and a tenth of a second for each try (one of the settings OWASP recommends for scrypt).
 N, R, P, KEY_BYTES = 1 << 14, 8, 5, 32
@@ -74,10 +75,17 @@ def ensure_admin(username: str, password: str, now: float) -> bool:
 def add(username: str, password: str, role: str, now: float) -> User:
     """Makes a user, also one that had been deleted: old tokens of that name stay invalid.
 
-    Raises InvalidInput `user_exists`."""
+    Raises InvalidInput `user_exists`, also for a name that differs from another one only in capitals: people would take
+    the one for the other."""
     hashed = hashed_password(password)
     with database.writing():
         database.turn(USERS_TURN)
+        # Looks at all users; making one is rare, and takes longer for its password.
+        alike = database.rows("SELECT username FROM users WHERE lower(username) = ? AND username <> ? AND deleted_at IS NULL LIMIT 1",
+                              username.lower(), username)
+        if alike:
+            raise InvalidInput(f"There is a user {alike[0][0]} already, and {username} could be taken for it: choose another "
+                               "name.", code="user_exists", details="username")
         found = database.locked("SELECT deleted_at FROM users WHERE username = ?", username)
         if found and found[0][0] is None:
             raise InvalidInput(f"There is a user {username} already.", code="user_exists", details="username")
@@ -118,7 +126,9 @@ def set_role(username: str, role: str) -> None:
 
 
 def reset_password(username: str, password: str, now: float) -> None:
-    """Gives the user another password: all tokens end, a lock is lifted. Raises NotFound."""
+    """Gives the user another password: all tokens end, a lock is lifted. Raises NotFound, and InvalidInput
+    `password_reused` for one of the last passwords."""
+    _refuse_used(username, password)
     hashed = hashed_password(password)
     with database.writing():
         _locked(username)
@@ -130,17 +140,18 @@ def change_password(attempt: Attempt, password: str, now: float) -> None:
 
     Raises InvalidInput `password_reused` for one of the last passwords, `invalid_old_password` if the old one has been
     changed meanwhile."""
-    before = [row[0] for row in database.rows(
-        "SELECT password_hash FROM password_history WHERE username = ? ORDER BY id DESC LIMIT ?", attempt.username,
-        rules.BARRED_PASSWORDS)]
-    if any(matches(password, each) for each in {attempt.password_hash, *before}):
-        raise InvalidInput(f"The last {rules.BARRED_PASSWORDS} passwords cannot be used again.", code="password_reused",
-                           details="new_password")
+    _refuse_used(attempt.username, password)
     hashed = hashed_password(password)
     with database.writing():
         if not _still(attempt):
             raise InvalidInput("The old password is wrong.", code="invalid_old_password", details="old_password")
         _set_password(attempt.username, hashed, now)
+
+
+def unlock(username: str) -> None:
+    """Lifts the lock of a user, and forgets the failures that led to it."""
+    with database.writing():
+        database.change("UPDATE users SET failed_login_attempts = 0, lockout_until = NULL WHERE username = ?", username)
 
 
 # --- signing in
@@ -172,14 +183,18 @@ def fail(attempt: Attempt, now: float) -> bool:
         return until is not None
 
 
-def succeed(attempt: Attempt, now: float) -> tuple[User, str] | None:
+def succeed(attempt: Attempt, now: float, proof: Proof | None = None) -> tuple[User, str] | None:
     """Returns the user of an attempt that was right, and a refresh token, and forgets the failures before it; None if
-    the password or the user has been changed meanwhile. Raises AccountLocked if it was locked meanwhile."""
+    the password or the user has been changed meanwhile, or if the second factor is on and there is no proof of it, or
+    one that has been used. Raises AccountLocked if it was locked meanwhile."""
     with database.writing():
         if not _still(attempt):
             return None
-        locked_until = database.locked("SELECT lockout_until FROM users WHERE username = ?", attempt.username)[0][0]
+        locked_until, enabled = database.locked("SELECT lockout_until, mfa_enabled FROM users WHERE username = ?",
+                                                attempt.username)[0]
         _refuse_locked(locked_until, now)
+        if enabled and not (proof is not None and second_factors.use(attempt.username, proof)):
+            return None
         forgive(attempt)
         return find(attempt.username), _new_refresh_token(attempt.username, now)
 
@@ -255,6 +270,15 @@ def _insert(username: str, hashed: str, role: str, now: float) -> None:
         "INSERT INTO users (username, password_hash, role, mfa_enabled, mfa_backup_codes, failed_login_attempts, generation, "
         "created_at) VALUES (?, ?, ?, 0, '[]', 0, 1, ?)", username, hashed, role, now)
     _remember(username, hashed, now)
+
+
+def _refuse_used(username: str, password: str) -> None:
+    # The newest of them is the one that counts now.
+    before = database.rows("SELECT password_hash FROM password_history WHERE username = ? ORDER BY id DESC LIMIT ?",
+                           plain(username), rules.BARRED_PASSWORDS)
+    if any(matches(password, row[0]) for row in before):
+        raise InvalidInput(f"The last {rules.BARRED_PASSWORDS} passwords cannot be used again.", code="password_reused",
+                           details="new_password")
 
 
 def _set_password(username: str, hashed: str, now: float) -> None:

@@ -2,7 +2,8 @@
 for each in audit.log.
 
 A row's hash is the link of chain.py over its columns and the link of the row before. Numbers have no gaps. What is missing
-at the end shows by the fact that names the last entry, and by audit.log, which is not in the database.
+at the end shows by the fact that names the last entry, and by audit.log and the full files before it, which are not in
+the database.
 """
 import logging
 import sqlite3
@@ -10,18 +11,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from ananta.domain.redaction import masked
 from ananta.errors import StoreFailed
 from ananta.store import chain, database
-from ananta.store.llm_log import LLMLog
+from ananta.store.llm_log import LLMLog, files_of
 from ananta.store.records import plain
 
 log = logging.getLogger(__name__)
-TURN, HEAD, BATCH = "audit", "audit_head", 1000
+TURN, HEAD, BATCH, LINES = "audit", "audit_head", 1000, 500
 _COLUMNS = "id, timestamp, username, ip, action, details, hash"
 Rows = Callable[..., list[tuple]]
 
@@ -114,43 +117,56 @@ def entries(limit: int, offset: int) -> list[Entry]:
 
 
 def verify(path: Path, url: str | Path) -> AuditVerification:
-    """Returns what the trail in the database is worth, compared with itself and with the lines of the audit.log at `path`;
-    changes nothing, and may run beside the service. url: as for database.open. Raises StoreFailed."""
-    # The lines first: then the table holds at least what they tell.
-    told = dict(_lines(path))
-    if str(url).startswith(("postgresql://", "postgres://")):
+    """Returns what the trail in the database is worth, compared with itself and with the lines of the audit.log at `path`
+    and of the full files before it; changes nothing, and may run beside the service. url: as for database.open. Raises
+    StoreFailed."""
+    if database.is_shared(str(url)):
         from ananta.store.postgres import Postgres
 
         shared = Postgres(str(url))
         try:
-            return _verify(shared.rows, told)
+            return _verify(shared.rows, path)
         finally:
             shared.close_all()
     file = Path(str(url).removeprefix("sqlite:///")).absolute()
     if not file.exists():
-        return _verify(lambda sql, *values: [], told)
+        return _verify(lambda sql, *values: [], path)
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'audit_logs'").fetchone():
-                return _verify(lambda sql, *values: [], told)
-            return _verify(lambda sql, *values: connection.execute(sql, values).fetchall(), told)
+                return _verify(lambda sql, *values: [], path)
+            return _verify(lambda sql, *values: connection.execute(sql, values).fetchall(), path)
     except sqlite3.Error as cause:
         raise StoreFailed(f"The audit trail in {file} cannot be read: {cause}") from cause
 
 
-def _verify(rows: Rows, told: dict[int, tuple[str, float, str]]) -> AuditVerification:
+def _verify(rows: Rows, path: Path) -> AuditVerification:
+    # The lines first: then the table holds at least what they tell.
+    otherwise, last = _against_the_lines(rows, path)
     count, prev = 0, chain.FIRST
     for row in _in_order(rows):
         number, timestamp, username, ip, action, details, link = row
         if number != count + 1:
-            return AuditVerification(count, _named("removed", count + 1, told))
+            return AuditVerification(count, _removed(count + 1, path))
         fields = {"id": number, "timestamp": timestamp, "username": username, "ip": ip, "action": action, "details": details}
-        if chain.seal(fields, prev)[1] != link or told.get(number, (link,))[0] != link:
+        if chain.seal(fields, prev)[1] != link or number == otherwise:
             return AuditVerification(count, AuditFinding("altered", number, timestamp, action))
         count, prev = number, link
-    known = [number for number in (*told, _head(rows)[0]) if number > count]
-    lost = count + 1 if known else None
-    return AuditVerification(count, None if lost is None else _named("removed", lost, told))
+    return AuditVerification(count, _removed(count + 1, path) if max(last, _head(rows)[0]) > count else None)
+
+
+def _against_the_lines(rows: Rows, path: Path) -> tuple[int | None, int]:
+    """Returns the number of the first entry that a line tells otherwise than the table, or None, and the highest number
+    that a line tells of. Some lines at a time: the files may be large."""
+    otherwise, last = None, 0
+    lines = _lines(path)
+    while batch := list(islice(lines, LINES)):
+        numbers = [number for number, _ in batch]
+        kept = dict(rows(f"SELECT id, hash FROM audit_logs WHERE id IN ({', '.join('?' * len(numbers))})", *numbers))
+        wrong = [number for number, (link, _, _) in batch if kept.get(number, link) != link]
+        otherwise = min([*wrong, *([] if otherwise is None else [otherwise])], default=None)
+        last = max(last, *numbers)
+    return otherwise, last
 
 
 def _head(rows: Rows) -> tuple[int, str]:
@@ -165,9 +181,10 @@ def _newest() -> tuple[int, str]:
     return (found[0][0], found[0][1]) if found else (0, chain.FIRST)
 
 
-def _named(kind: str, number: int, told: dict[int, tuple[str, float, str]]) -> AuditFinding:
-    _, timestamp, action = told.get(number, ("", None, None))
-    return AuditFinding(kind, number, timestamp, action)
+def _removed(number: int, path: Path) -> AuditFinding:
+    """What is missing in the table, with what the files tell of it."""
+    _, timestamp, action = next((told for each, told in _lines(path) if each == number), ("", None, None))
+    return AuditFinding("removed", number, timestamp, action)
 
 
 def _in_order(rows: Rows) -> Iterator[tuple]:
@@ -178,18 +195,31 @@ def _in_order(rows: Rows) -> Iterator[tuple]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, tuple[str, float, str]]]:
-    """The entries that the current audit.log tells of, by number: link, time and action."""
+    """The entries that audit.log and the full files before it tell of, by number: link, time and action."""
+    for each in files_of(path):
+        try:
+            with each.open("rb") as file:
+                for line in file:
+                    if told := _told(line):
+                        yield told
+        except FileNotFoundError:
+            continue
+        except OSError as cause:
+            raise StoreFailed(f"{each} cannot be read: {cause.strerror}.") from cause
+
+
+def _told(line: bytes) -> tuple[int, tuple[str, float, str]] | None:
+    """Returns number, link, time and action; None for a line of the time when the table did not answer, or of nobody."""
     try:
-        with path.open("rb") as file:
-            for line in file:
-                try:
-                    told = msgspec.json.decode(line)
-                    number, link = told["id"], told["hash"]
-                except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
-                    continue  # of the time when the table did not answer
-                if isinstance(number, int):
-                    yield number, (link, told.get("timestamp"), told.get("event"))
-    except FileNotFoundError:
-        return
-    except OSError as cause:
-        raise StoreFailed(f"{path} cannot be read: {cause.strerror}.") from cause
+        told = msgspec.json.decode(line, type=_Line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return told.id, (told.hash, told.timestamp, told.event)
+
+
+@dataclass(frozen=True)
+class _Line:
+    id: Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
+    hash: str
+    timestamp: float
+    event: str

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ananta.store.postgres import Postgres
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": "normal", "busy_timeout": 5000, "foreign_keys": 1, "cache_size": -2000}
+LOCAL_NAME = "journal.db"  # of the local one, beside a Postgres
 HEADER = b"SQLite format 3\0"
 # Begin, end and undo a transaction, and one within it.
 _TRANSACTION = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
@@ -161,14 +162,15 @@ def _ours() -> Iterator[None]:
         raise failed(cause) from cause
 
 
-def open(url: str | Path, *, local_path: Path | None = None) -> None:
+def open(url: str | Path, *, local_path: Path | None = None, lacking: str = migrations.TAKE) -> None:
     """Opens the database, a path or a URL (`sqlite:///relative`, `sqlite:////absolute`, `postgresql://…`), and brings
     its tables up to date; makes what is missing of a file, for its owner only. local_path: with Postgres, the SQLite
-    file that belongs to the data directory.
+    file that belongs to the data directory; lacking: what happens where a Postgres lacks tables (migrations.MAKE, REFUSE),
+    for those who must not change it under the hubs that use it.
 
     Raises CannotStart (also for one that a newer program has made) and FileDamaged: then the file is as it was."""
     text = str(url)
-    if text.startswith(("postgresql://", "postgres://")):
+    if is_shared(text):
         if local_path is None:
             raise CannotStart("With Postgres a local file for the index of the log is needed, too.")
         from ananta.store.postgres import Postgres
@@ -179,7 +181,7 @@ def open(url: str | Path, *, local_path: Path | None = None) -> None:
         try:
             shared = Postgres(text)
             proxies.database.initialize(shared)
-            shared.prepare()
+            shared.prepare(lacking)
         except BaseException:
             close()
             raise
@@ -215,6 +217,16 @@ def main() -> "Sqlite | Postgres":
 def local() -> Sqlite:
     """The database of this data directory."""
     return proxies.local.obj
+
+
+def is_shared(url: str | None) -> bool:
+    """Whether this DATABASE_URL names a Postgres."""
+    return (url or "").startswith(("postgresql://", "postgres://"))
+
+
+def index_file(url: str | Path, data_dir: Path) -> Path:
+    """Returns the SQLite file that holds the index of the log in this data directory, with such a DATABASE_URL."""
+    return data_dir / LOCAL_NAME if is_shared(str(url)) else _path(url)
 
 
 def shared() -> bool:

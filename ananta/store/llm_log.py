@@ -4,6 +4,7 @@ Of use, not of record: it never stops the work.
 """
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -67,3 +68,11 @@ class LLMLog:
 
     def _full(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.stem}.{number}{self.path.suffix}")
+
+
+def files_of(path: Path) -> list[Path]:
+    """Returns the files of a log, the current one first and the oldest last: read in this order, a line that moves to
+    another file meanwhile may be seen twice, but is not missed."""
+    shape = re.compile(rf"{re.escape(path.stem)}\.([0-9]+){re.escape(path.suffix)}")
+    numbers = [int(found[1]) for name in (os.listdir(path.parent) if path.parent.is_dir() else ()) if (found := shape.fullmatch(name))]
+    return [path, *(path.with_name(f"{path.stem}.{number}{path.suffix}") for number in sorted(numbers))]

@@ -17,6 +17,8 @@ from ananta.store.files import PRIVATE_FILE, private_directory, reason, sync_dir
 
 Execute = Callable[[str], object]
 Steps = tuple[Callable[[Execute], None], ...]
+# What happens to a shared database that lacks steps: they are taken; only an empty one is made; it is refused.
+TAKE, MAKE, REFUSE = "take", "make", "refuse"
 # In Postgres REAL has four bytes, which is not enough for a time.
 _TYPES = {"REAL": "DOUBLE PRECISION", "BLOB": "BYTEA", "INTEGER PRIMARY KEY AUTOINCREMENT": "BIGSERIAL PRIMARY KEY"}
 _LOCK = 0x414E414E5441  # any number that nobody else takes
@@ -142,8 +144,12 @@ def teams(execute: Execute) -> None:
         execute(f"CREATE INDEX {table}_{column} ON {table} ({column}) WHERE {column} IS NOT NULL")
 
 
+def second_factor(execute: Execute) -> None:
+    execute("ALTER TABLE users ADD COLUMN mfa_last_step BIGINT")
+
+
 LOCAL: Steps = (journal,)
-STEPS: Steps = (*LOCAL, proposals, answers, hub, teams)
+STEPS: Steps = (*LOCAL, proposals, answers, hub, teams, second_factor)
 SHARED: Steps = STEPS[len(LOCAL):]
 
 
@@ -168,8 +174,9 @@ def run(database: peewee.Database, path: Path, *, existed: bool, steps: Steps = 
         raise CannotStart(f"The database {path} cannot be brought up to date: {cause}.") from cause
 
 
-def run_shared(database, steps: Steps = SHARED) -> None:
-    """The same on Postgres, where several programs may start at once: one takes the steps, the others wait.
+def run_shared(database, steps: Steps = SHARED, *, lacking: str = TAKE) -> None:
+    """The same on Postgres, where several programs may start at once: one takes the steps, the others wait. lacking: what
+    happens where steps are missing.
 
     Raises CannotStart and what the database raises."""
     def execute(sql: str) -> object:
@@ -184,8 +191,20 @@ def run_shared(database, steps: Steps = SHARED) -> None:
                 raise CannotStart(f"The database of DATABASE_URL was made by a newer version of Ananta (its step {done}, this "
                                   f"version knows {len(steps)}): use that version.")
             taken = done < len(steps)
+            if taken and done == 0 and lacking == MAKE:
+                lacking = TAKE
+            if taken and lacking != TAKE:
+                raise CannotStart(_lacks(done, len(steps)))
             if taken:
                 _take(execute, done + 1, steps[done])
+
+
+def _lacks(done: int, needed: int) -> str:
+    if done == 0:
+        return ("There are no tables in the database of DATABASE_URL: see that it is the right one. A hub makes them when it "
+                "starts, and so does `ananta user add`.")
+    return (f"The database of DATABASE_URL has the tables of an older version of Ananta (its step {done}, this version needs "
+            f"{needed}), and hubs of that version may be using it: use their program, or start a hub of this version first.")
 
 
 def _version(database: peewee.Database) -> int:

@@ -56,10 +56,10 @@ class Postgres(PooledPostgresqlDatabase):
         self._presence: psycopg.Connection | None = None
         self._announcing = threading.Lock()
 
-    def prepare(self) -> None:
-        """Brings the tables up to date. Raises CannotStart."""
+    def prepare(self, lacking: str = migrations.TAKE) -> None:
+        """Brings the tables up to date, or says what they lack (see migrations.run_shared). Raises CannotStart."""
         try:
-            migrations.run_shared(self)
+            migrations.run_shared(self, lacking=lacking)
         except StoreFailed as cause:
             raise CannotStart(f"The database of DATABASE_URL cannot be used: {cause.message}") from cause
         except _FAILURES as cause:

@@ -11,7 +11,8 @@ import msgspec
 from ananta.errors import FileDamaged
 from ananta.store import files
 
-KEY, TOKEN = "secret_key", "agent_token.json"
+KEY, MFA_KEY, TOKEN = "secret_key", "mfa_encryption_key", "agent_token.json"
+LOST_WITH = {KEY: "users sign in anew", MFA_KEY: "second factors that are in use have to be switched off with `ananta user mfa-off`"}
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,24 @@ class Secrets:
 
     def key(self) -> str:
         """Returns the key that signs user tokens; makes it at the first time."""
-        found = self._read(KEY)
-        if found is None:
-            found = secrets.token_urlsafe(48)
-            files.replace(self.directory / KEY, found.encode() + b"\n")
-        if len(found.strip()) < 16:
-            raise FileDamaged(f"The file {self.directory / KEY} does not hold a key: put the old one back, or remove the "
-                              "file, and users sign in anew.")
-        return found.strip()
+        return self._key(KEY) or self._made(KEY)
+
+    def mfa_key(self, *, instead: str | None) -> str:
+        """Returns the key that the secrets of second factors are sealed with; where none is kept `instead`, and if that
+        is None a new one, which is kept."""
+        return self._key(MFA_KEY) or instead or self._made(MFA_KEY)
+
+    def _key(self, name: str) -> str | None:
+        found = self._read(name)
+        if found is not None and len(found.strip()) < 16:
+            raise FileDamaged(f"The file {self.directory / name} does not hold a key: put the old one back, or remove the "
+                              f"file; then {LOST_WITH[name]}.")
+        return None if found is None else found.strip()
+
+    def _made(self, name: str) -> str:
+        made = secrets.token_urlsafe(48)
+        files.replace(self.directory / name, made.encode() + b"\n")
+        return made
 
     def token(self) -> KeptToken | None:
         """Returns the kept token, None if none is kept. Raises FileDamaged: a lost token must not open anything."""

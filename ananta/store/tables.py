@@ -324,7 +324,7 @@ class AgentRow(Table):
 
 class UserRow(Table):
     """A person who signs in. generation: tokens that name a smaller one are not valid any more; mfa_backup_codes: a
-    JSON array of hashes; mfa_secret: sealed; deleted_at: the row stays, so that no token of a deleted user is taken for
+    JSON array of hashes; mfa_secret: sealed; mfa_last_step: of the last one-time code that was used; deleted_at: the row stays, so that no token of a deleted user is taken for
     one of a stranger, or of the next user of that name."""
 
     username = TextField(primary_key=True)
@@ -338,6 +338,7 @@ class UserRow(Table):
     generation = BigIntegerField()
     created_at = FloatField()
     deleted_at = FloatField(null=True)
+    mfa_last_step = BigIntegerField(null=True)
 
     class Meta:
         table_name = "users"

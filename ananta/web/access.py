@@ -30,12 +30,14 @@ ADDRESS_HOST = re.compile(r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:[0
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls. kind: "anonymous", "system" (agent token) or "user"; source: where the credential stood."""
+    """Who calls. kind: "anonymous", "system" (agent token) or "user"; source: where the credential stood; signed_in_at: when a
+    user has signed in for this token (epoch seconds), 0 for one that came by a refresh."""
 
     kind: str
     name: str
     admin: bool
     source: str = ""
+    signed_in_at: float = 0.0
 
 
 ANONYMOUS = Caller("anonymous", "anonymous", False)
@@ -110,7 +112,9 @@ class Tokens:
         if claims is None or not isinstance(claims["sub"], str) or not claims["sub"]:
             return None
         role = self._role(claims)
-        return None if role is None else Caller("user", claims["sub"], role == accounts.ADMIN, source)
+        signed_in_at = claims.get("auth_time")
+        return None if role is None else Caller("user", claims["sub"], role == accounts.ADMIN, source,
+                                                signed_in_at if isinstance(signed_in_at, int) else 0.0)
 
     def _role(self, claims: dict) -> object:
         """Returns the role that the bearer has now, None for a token that is not valid any more."""
@@ -126,15 +130,17 @@ class Tokens:
             return None
         return found.role
 
-    def issue(self, user: User, now: float) -> str:
-        """Returns an access token for the user.
+    def issue(self, user: User, now: float, *, signed_in_at: float = 0.0) -> str:
+        """Returns an access token for the user. signed_in_at: when the user has signed in for it; 0: it comes by a refresh.
 
         Its middle part is read by browsers with a decoder that knows neither - nor _. Of ASCII only > ? and ~ could
         become one of these, and neither names nor numbers have them."""
         import jwt
 
-        return jwt.encode({"sub": user.username, "role": user.role, "mfa_enabled": user.mfa_enabled, "gen": user.generation,
-                           "iat": int(now), "exp": int(now) + accounts.ACCESS_S}, self.secret_key, algorithm="HS256")
+        claims = {"sub": user.username, "role": user.role, "mfa_enabled": user.mfa_enabled, "gen": user.generation,
+                  "iat": int(now), "exp": int(now) + accounts.ACCESS_S}
+        return jwt.encode(claims | ({"auth_time": int(signed_in_at)} if signed_in_at else {}),
+                          accounts.signing_key(self.secret_key), algorithm="HS256")
 
 
 def _digest(value: str) -> bytes:
@@ -143,19 +149,14 @@ def _digest(value: str) -> bytes:
 
 
 def _claims(token: str, key: str, required: Iterable[str]) -> dict | None:
-    import warnings
-
     import jwt  # few calls carry a JWT, and importing it costs a third of a start
 
-    with warnings.catch_warnings():
-        # Short agent tokens must work as keys; the start has already warned about them.
-        warnings.simplefilter("ignore")
-        try:
-            return jwt.decode(token, key, algorithms=["HS256"], leeway=LEEWAY_S, options={
-                "require": list(required), "verify_aud": False, "verify_iss": False, "verify_sub": False,
-                "verify_jti": False, "verify_iat": bool(required), "verify_nbf": bool(required)})
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-            return None
+    try:
+        return jwt.decode(token, accounts.signing_key(key), algorithms=["HS256"], leeway=LEEWAY_S, options={
+            "require": list(required), "verify_aud": False, "verify_iss": False, "verify_sub": False,
+            "verify_jti": False, "verify_iat": bool(required), "verify_nbf": bool(required)})
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        return None
 
 
 class Access:

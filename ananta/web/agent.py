@@ -28,11 +28,13 @@ from ananta.web.routes.configuration import ConfigurationRoutes
 from ananta.web.routes.llm import LLMRoutes
 from ananta.web.routes.pages import PageRoutes
 from ananta.web.routes.policy import PolicyRoutes
+from ananta.web.routes.second_factor import SecondFactorRoutes
 from ananta.web.routes.sgpt import SgptRoutes
 from ananta.web.routes.stats import StatsRoutes
 from ananta.web.routes.steps import StepRoutes
 from ananta.web.routes.streams import EventRoutes, TaskLogRoutes
 from ananta.web.routes.system import Check, SystemRoutes
+from ananta.web.sign_in import Door
 from ananta.web.streams import Streams
 
 if TYPE_CHECKING:
@@ -108,7 +110,7 @@ class AgentServer:
                            known=agent.mask.known,
                            **({"propose": agent.hub.steps.propose_here, "run": agent.hub.steps.execute_proposal}
                               if agent.hub else {}))
-        return [system, self._accounts(), steps, *self._hub_parts(steps),
+        return [system, *self._accounts(), steps, *self._hub_parts(steps),
                 ConfigurationRoutes(agent.configuration, agent.audit, self.access),
                 SgptRoutes(Sgpt(agent.steps, agent.audit, default_model=self.settings.sgpt_default_model,
                                 secret_names=secret_names()), self.access, self._limit("sgpt", 5, 60)),
@@ -128,10 +130,12 @@ class AgentServer:
         """Hubs that share a database count together."""
         return Limit(scope, calls, window_s) if self.settings.role == "hub" else RateLimit(calls, window_s)
 
-    def _accounts(self) -> AccountRoutes:
-        return AccountRoutes(self.access, self.agent.audit, Limit("sign-in", 10, 60), Bans(),
-                             min_length=self.settings.password_min_length, first_admin=self.settings.initial_admin_user,
-                             revoked=lambda: self.agent.events.publish(CREDENTIALS_CHANGED, {}))
+    def _accounts(self) -> list:
+        door, factors = Door(self.access, self.agent.audit, Limit("sign-in", 10, 60), Bans()), self.agent.second_factors
+        return [AccountRoutes(door, self.tokens, factors, min_length=self.settings.password_min_length,
+                              first_admin=self.settings.initial_admin_user,
+                              revoked=lambda: self.agent.events.publish(CREDENTIALS_CHANGED, {})),
+                SecondFactorRoutes(factors, door, self.tokens)]
 
     def _figures(self) -> Figures:
         if self.settings.role != "hub":

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Ananta, ananta
 
 TOKEN, ADMIN_PASSWORD, PASSWORD, OTHER = "hub-secret-token-0123", "the-first-password", "correct horse battery", "staple of the horse"
+ANOTHER = "another one, quite long"
 _numbers = itertools.count(1)
 
 
@@ -173,10 +174,27 @@ def test_a_new_password_ends_what_was_signed_in(hub, name):
     assert (answer.status_code, answer.json()) == (200, {"status": "password_changed"})
     assert ended(hub, tokens) == (401, 400, 401, 401)
     tokens = sign_in(hub, name, OTHER).json()
-    assert hub.post(f"/api/auth/users/{name}/reset-password", json={"new_password": PASSWORD}).json() == {
+    assert hub.post(f"/api/auth/users/{name}/reset-password", json={"new_password": ANOTHER}).json() == {
         "status": "password_reset"}
     assert ended(hub, tokens) == (401, 400, 401, 401)
-    assert sign_in(hub, name, PASSWORD).status_code == 200
+    assert sign_in(hub, name, ANOTHER).status_code == 200
+
+
+def test_a_reset_takes_none_of_the_last_passwords(hub, name):
+    tokens = signed_in(hub, name)
+    assert code(hub.post(f"/users/{name}/reset-password", json={"new_password": PASSWORD})) == (400, "password_reused")
+    assert hub.post(f"/users/{name}/reset-password", json={"new_password": OTHER}).status_code == 200
+    assert ended(hub, tokens) == (401, 400, 401, 401)
+    assert code(hub.post(f"/users/{name}/reset-password", json={"new_password": PASSWORD})) == (400, "password_reused")
+
+
+def test_a_name_that_differs_only_in_capitals_is_taken(hub, name):
+    make(hub, name)
+    refused = hub.post("/users", json={"username": name.upper(), "password": PASSWORD})
+    assert code(refused) == (400, "user_exists") and name in refused.json()["error"]
+    assert code(hub.post("/users", json={"username": "Admin", "password": PASSWORD})) == (400, "user_exists")
+    hub.request("DELETE", f"/users/{name}")
+    make(hub, name.upper())
 
 
 def test_a_deleted_user_is_out_at_once_and_the_next_of_that_name_is_another(hub, name):

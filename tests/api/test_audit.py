@@ -71,8 +71,29 @@ def test_a_changed_entry_is_found(start):
         connection.execute("UPDATE audit_logs SET username = 'somebody else' WHERE id = 2")
     connection.close()
     bad = ananta(worker.folder, "log", "verify")
-    assert bad.returncode == 1 and "ALTERED  audit entry 2 (config_updated)" in bad.stdout
-    assert not json.loads(ananta(worker.folder, "log", "verify", "--json").stdout)["ok"]
+    assert bad.returncode == 1 and "ALTERED  audit: entry 2 (config_updated)" in bad.stdout
+    assert bad.stdout.startswith("ok    0 records")
+    facts = json.loads(ananta(worker.folder, "log", "verify", "--json").stdout)
+    assert not facts["ok"] and facts["broken"] == ["audit"]
+
+
+def test_the_chain_that_is_broken_is_named(hub):
+    for number in range(3):
+        hub.execute(f"echo line {number}")
+    hub.post("/config", json={"command_timeout": 5})
+    # The index is complete when the agent has stopped; on a Postgres it is in a file of its own.
+    hub.stop()
+    good = ananta(hub.folder, "log", "verify", "--json", **_database(hub))
+    assert good.returncode == 0 and json.loads(good.stdout)["broken"] == []
+    log = hub.data / "terminal_log.jsonl"
+    whole = log.read_bytes()
+    # The last line is missed by nothing but the index.
+    log.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    bad = ananta(hub.folder, "log", "verify", **_database(hub))
+    assert bad.returncode == 1 and bad.stdout.startswith("REMOVED  journal: terminal_log.jsonl") and "echo line 2" in bad.stdout
+    assert bad.stdout.splitlines()[1].startswith("ok    1 audit entries")
+    facts = json.loads(ananta(hub.folder, "log", "verify", "--json", **_database(hub)).stdout)
+    assert facts["broken"] == ["journal"] and not facts["ok"] and facts["audit"]["ok"]
 
 
 def _database(hub):

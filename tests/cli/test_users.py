@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import psycopg
+import pyotp
 import pytest
 
 from tests.conftest import ROOT, WAIT_S, ananta, clean_environment
@@ -80,6 +82,8 @@ def test_what_cannot_be_is_refused_with_the_cure(tmp_path):
             (("passwd", "bob", "--generate"), None, 1, "no user bob"),
             (("role", "bob", "admin"), None, 1, "no user bob"),
             (("role", "ada", "user"), None, 2, "last administrator"),
+            (("add", "Ada", "--generate"), None, 2, "already"),
+            (("mfa-off", "bob"), None, 1, "no user bob"),
             (("remove", "ada"), None, 2, "last administrator"),
             (("remove", "bob"), None, 1, "no user bob")):
         done = user(tmp_path, *arguments, stdin=stdin)
@@ -88,8 +92,58 @@ def test_what_cannot_be_is_refused_with_the_cure(tmp_path):
     assert names(tmp_path) == [("ada", "admin")]
 
 
+def test_a_lost_second_factor_is_switched_off(start, settings):
+    hub = start("hub", "--role", "hub", "--host", "127.0.0.1", token=TOKEN, DISABLE_INITIAL_ADMIN="1", **settings)
+    assert user(hub.folder, "add", "ada", "--password-stdin", stdin=PASSWORD + "\n", **settings).returncode == 0
+
+    def sign_in(**fields):
+        return hub.post("/login", json={"username": "ada", "password": PASSWORD, **fields})
+
+    own = {"Authorization": f"Bearer {sign_in().json()['access_token']}"}
+    secret = hub.post("/mfa/setup", headers=own).json()["secret"]
+    assert hub.post("/mfa/verify", headers=own, json={"token": pyotp.TOTP(secret).now()}).status_code == 200
+    assert user(hub.folder, "list", **settings).stdout == "user   ada  (second factor)\n"
+    assert json.loads(user(hub.folder, "list", "--json", **settings).stdout)[0]["mfa_enabled"] is True
+    for _ in range(5):
+        assert sign_in(mfa_token="no").status_code == 401
+    assert sign_in().status_code == 403
+    done = user(hub.folder, "mfa-off", "ada", **settings)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "The second factor of ada is off now.\n", "")
+    assert sign_in().status_code == 200 and sign_in().json()["mfa_required"] is False
+    assert user(hub.folder, "list", **settings).stdout == "user   ada\n"
+    again = user(hub.folder, "mfa-off", "ada", "--json", **settings)
+    assert json.loads(again.stdout) == {"username": "ada", "mfa_enabled": False, "was_enabled": False}
+    told = [(each["username"], each["details"]) for each in hub.get("/audit-logs").json() if each["action"] == "mfa_disabled"]
+    assert told == [("command-line", {"user": "ada"})]
+
+
+def test_a_shared_database_is_not_changed_under_older_hubs(tmp_path, postgres_server):
+    url = postgres_server.database()
+
+    def version():
+        with psycopg.connect(url) as connection:
+            found = connection.execute("SELECT to_regclass('schema_version')").fetchone()[0]
+            return connection.execute("SELECT max(version) FROM schema_version").fetchone()[0] if found else None
+
+    for arguments in (("list",), ("mfa-off", "ada"), ("remove", "ada")):
+        empty = user(tmp_path, *arguments, DATABASE_URL=url)
+        assert empty.returncode == 2 and "no tables" in empty.stderr and version() is None
+    assert user(tmp_path, "add", "ada", "--admin", "--generate", DATABASE_URL=url).returncode == 0
+    known = version()
+    with psycopg.connect(url) as connection:
+        connection.execute("DELETE FROM schema_version WHERE version = %s", (known,))
+    for arguments in (("list",), ("add", "bob", "--generate"), ("passwd", "ada", "--generate"), ("mfa-off", "ada")):
+        older = user(tmp_path, *arguments, DATABASE_URL=url)
+        assert older.returncode == 2 and f"step {known - 1}" in older.stderr and "start a hub of this version" in older.stderr
+        assert older.stdout == "" and "Traceback" not in older.stderr and version() == known - 1
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO schema_version VALUES (%s, 'later', 1)", (known + 1,))
+    newer = user(tmp_path, "list", DATABASE_URL=url)
+    assert newer.returncode == 2 and "newer version" in newer.stderr
+
+
 def test_a_wrong_folder_is_told_and_nothing_is_made_there(tmp_path):
-    for arguments in (("list",), ("remove", "ada"), ("passwd", "ada", "--generate"), ("role", "ada", "user")):
+    for arguments in (("list",), ("remove", "ada"), ("passwd", "ada", "--generate"), ("role", "ada", "user"), ("mfa-off", "ada")):
         done = user(tmp_path, *arguments)
         assert done.returncode == 1 and "DATA_DIR" in done.stderr
     assert not (tmp_path / "data").exists()
@@ -115,7 +169,7 @@ def test_the_password_is_asked_for_twice_and_not_shown(tmp_path, second, status)
         assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("arguments", [["user"], *(["user", each] for each in ("add", "list", "passwd", "role", "remove"))])
+@pytest.mark.parametrize("arguments", [["user"], *(["user", each] for each in ("add", "list", "passwd", "role", "remove", "mfa-off"))])
 def test_every_command_has_help(tmp_path, arguments):
     done = ananta(tmp_path, *arguments, "--help")
     assert done.returncode == 0 and "usage: ananta" in done.stdout and ("example:" in done.stdout or "COMMAND" in done.stdout)

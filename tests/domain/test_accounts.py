@@ -1,4 +1,9 @@
-"""Which names and passwords are good enough."""
+"""Which names and passwords are good enough, and how tokens are signed."""
+import base64
+import hashlib
+import hmac
+
+import jwt
 import pytest
 
 from ananta.domain import accounts
@@ -46,3 +51,12 @@ def test_the_same_letters_are_the_same_password_however_they_are_sent():
 def test_the_list_of_common_passwords_is_whole():
     found = accounts.common_passwords()
     assert len(found) > 1_000 and {"hubsecret", "123456789"} <= found and all(each == each.lower() and len(each) >= 4 for each in found)
+
+
+@pytest.mark.parametrize("secret", ["hubsecret", "k" * 16, "k" * 31, "k" * 32, "k" * 300])
+def test_tokens_are_signed_with_the_secret_itself_however_short(secret):
+    token = jwt.encode({"sub": "ada"}, accounts.signing_key(secret), algorithm="HS256")
+    message, _, signature = token.rpartition(".")
+    own = hmac.new(secret.encode(), message.encode(), hashlib.sha256).digest()
+    assert base64.urlsafe_b64encode(own).decode().rstrip("=") == signature
+    assert jwt.decode(token, accounts.signing_key(secret), algorithms=["HS256"]) == {"sub": "ada"}

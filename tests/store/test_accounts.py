@@ -67,6 +67,15 @@ def test_a_name_is_taken_once():
     assert accounts.find("ada").role == "user" and sign_in("ada", PASSWORD)
 
 
+def test_names_that_differ_only_in_capitals_are_the_same_to_people():
+    accounts.add("Ada", PASSWORD, "user", NOW)
+    for name in ("ada", "ADA"):
+        assert code_of(accounts.add, name, OTHER, "admin", NOW) == "user_exists"
+    accounts.delete("Ada", NOW)
+    assert accounts.add("ada", OTHER, "user", NOW).username == "ada"
+    assert code_of(accounts.add, "Ada", OTHER, "user", NOW) == "user_exists"
+
+
 # --- lock-out
 
 
@@ -230,6 +239,17 @@ def test_the_last_three_passwords_cannot_be_used_again():
     change("fourth password", "first password")
     change("first password", "sixth password")
     assert database.rows("SELECT count(*) FROM password_history WHERE username = ?", "ada") == [(5,)]
+
+
+def test_a_reset_takes_none_of_them_either():
+    accounts.add("ada", "first password", "user", NOW)
+    for number in ("second", "third", "fourth"):
+        accounts.reset_password("ada", f"{number} password", NOW)
+    for used in ("second", "third", "fourth"):
+        assert code_of(accounts.reset_password, "ada", f"{used} password", NOW) == "password_reused"
+    accounts.reset_password("ada", "first password", NOW)
+    with pytest.raises(NotFound):
+        accounts.reset_password("nobody", PASSWORD, NOW)
 
 
 # --- administrators

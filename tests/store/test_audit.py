@@ -100,6 +100,49 @@ def test_a_rewritten_chain_shows_beside_the_file(trail, place):
     assert audit.verify(*place).finding.kind == "altered"
 
 
+def test_full_files_count_as_well(place):
+    trail = Audit(place[0], mask=str, now=lambda: 1000.0)
+    trail.file.rotate_bytes, trail.file.keep = 1000, 9
+    for number in range(1, 21):
+        trail.write(f"action-{number}", username="ada")
+    names = sorted(each.name for each in place[0].parent.glob("audit*"))
+    assert "audit.3.log" in names and '"id":2,' not in place[0].read_text()
+    assert audit.verify(*place) == audit.AuditVerification(20)
+    # From the first altered entry on the table is written anew, so that it fits itself; only the old file tells.
+    change("DELETE FROM audit_logs")
+    change("DELETE FROM facts WHERE name = 'audit_head'")
+    forger = Audit(place[0].with_name("forged.txt"), mask=str, now=lambda: 1000.0)
+    for number in range(1, 21):
+        forger.write(f"action-{number}" if number != 2 else "nothing", username="ada")
+    found = audit.verify(*place)
+    assert (found.entries, found.finding.kind, found.finding.id, found.finding.action) == (1, "altered", 2, "nothing")
+
+
+def test_a_removed_entry_is_named_from_a_full_file(place):
+    trail = Audit(place[0], mask=str)
+    trail.file.rotate_bytes, trail.file.keep = 1000, 9
+    for number in range(1, 21):
+        trail.write(f"action-{number}", username="ada")
+    change("DELETE FROM audit_logs WHERE id = 3")
+    finding = audit.verify(*place).finding
+    assert (finding.kind, finding.id, finding.action) == ("removed", 3, "action-3")
+    change("DELETE FROM audit_logs")
+    change("DELETE FROM facts WHERE name = 'audit_head'")
+    place[0].unlink()
+    assert audit.verify(*place).finding.action == "action-1"
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"id": true, "hash": "x"}', b'{"id": "1", "hash": "x", "timestamp": 1, "event": "x"}',
+                                  b'{"id": 99999999999999999999999, "hash": "x", "timestamp": 1, "event": "x"}',
+                                  b'{"id": 0, "hash": "x", "timestamp": 1, "event": "x"}', b"\xff", b"[" * 100_000])
+def test_lines_that_tell_of_no_entry_are_passed_over(trail, place, line):
+    trail.write("one", username="ada")
+    with place[0].open("ab") as file:
+        file.write(line + b"\n")
+    trail.write("two", username="ada")
+    assert audit.verify(*place) == audit.AuditVerification(2)
+
+
 def test_a_failing_table_stops_nobody_and_is_told_once(trail, place, caplog):
     trail.write("one", username="ada")
     with database.writing():

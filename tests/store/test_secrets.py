@@ -18,6 +18,13 @@ def test_the_key_is_made_once(kept):
     assert kept.directory.stat().st_mode & 0o777 == 0o700
 
 
+def test_the_key_of_second_factors_is_kept_unless_there_is_another(kept):
+    assert kept.mfa_key(instead="of the hubs") == "of the hubs" and not (kept.directory / "mfa_encryption_key").exists()
+    key = kept.mfa_key(instead=None)
+    assert len(key) >= 43 and kept.mfa_key(instead=None) == kept.mfa_key(instead="of the hubs") == key != kept.key()
+    assert (kept.directory / "mfa_encryption_key").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_new_token_has_43_characters_without_a_dot():
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}", new_token()) and new_token() != new_token()
 
@@ -60,5 +67,8 @@ def test_a_damaged_token_file_stops_the_start(kept, content):
 
 def test_an_emptied_key_stops_the_start(kept):
     (kept.directory / "secret_key").write_text("\n")
-    with pytest.raises(FileDamaged):
+    with pytest.raises(FileDamaged, match=r"secret_key.*sign in anew"):
         kept.key()
+    (kept.directory / "mfa_encryption_key").write_text("")
+    with pytest.raises(FileDamaged, match=r"mfa_encryption_key.*mfa-off"):
+        kept.mfa_key(instead="of the hubs")

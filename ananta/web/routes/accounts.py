@@ -1,31 +1,27 @@
 """Signing in, and the users of this agent."""
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from bottle import Bottle, request
-from msgspec import Meta
+from bottle import Bottle
+from msgspec import UNSET, Meta, UnsetType
 
-from ananta.agent.lanes import Lane
 from ananta.domain import accounts as rules
 from ananta.domain.accounts import User
-from ananta.errors import AccountLocked, Busy, InvalidInput, NotAuthenticated
+from ananta.errors import AccountLocked, InvalidInput, NotAuthenticated
 from ananta.store import accounts
-from ananta.store.audit import Audit
-from ananta.store.limits import Bans, Limit
+from ananta.store.second_factors import SecondFactors
 from ananta.web import server
-from ananta.web.access import ADMIN, OPEN, USER, Access
+from ananta.web.access import ADMIN, OPEN, USER, Tokens
+from ananta.web.sign_in import Door
 
-WAITING_PLACES, TURN_S = 16, 5.0
 Text = Annotated[str, Meta(max_length=1000)]
 
 
 @dataclass
 class LoginRequest:
-    """mfa_token: the code of the second factor, where the user has one."""
+    """mfa_token: the code of the second factor, where the user has one: six digits of the app, or a backup code."""
 
     username: Text = ""
     password: Text = ""
@@ -51,8 +47,15 @@ class RefreshAnswer:
 
 
 @dataclass
-class LoginAnswer(RefreshAnswer):
+class LoginAnswer:
+    """mfa_required: whether the user has a second factor. Where its code is missing there are no tokens: send the same again
+    with mfa_token."""
+
+    username: str
     mfa_required: bool
+    access_token: str | UnsetType = UNSET
+    refresh_token: str | UnsetType = UNSET
+    role: str | UnsetType = UNSET
 
 
 @dataclass
@@ -107,14 +110,13 @@ class StatusAnswer:
 
 
 class AccountRoutes:
-    """/login, /me and /users, also under /api/auth. tries: failures to sign in, by address; first_admin: the name of the
-    user that cannot be removed; revoked: called when tokens that were given out have lost their rights."""
+    """/login, /me and /users, also under /api/auth. first_admin: the name of the user that cannot be removed; revoked:
+    called when tokens that were given out have lost their rights."""
 
-    def __init__(self, access: Access, audit: Audit, tries: Limit, bans: Bans, *, min_length: int, first_admin: str,
+    def __init__(self, door: Door, tokens: Tokens, factors: SecondFactors, *, min_length: int, first_admin: str,
                  revoked: Callable[[], None]):
-        self.access, self.audit, self.tries, self.bans = access, audit, tries, bans
+        self.door, self.tokens, self.factors = door, tokens, factors
         self.min_length, self.first_admin, self.revoked = min_length, first_admin, revoked
-        self.waiting, self._turn = Lane("signing in", WAITING_PLACES, retry_after_s=2), threading.Lock()
 
     def mount(self, app: Bottle) -> None:
         def add(path: str, method: str, callback, **config) -> None:
@@ -137,29 +139,27 @@ class AccountRoutes:
     def login(self, body: LoginRequest) -> LoginAnswer:
         """Signs a user in. Five failures in a row lock the account for 15 minutes, ten from one address in a minute that
         address for a moment, fifty in an hour for a day."""
-        with self._admitted() as (address, now):
-            try:
-                _need(body, "username", "password")
-                user, token = self._signed_in(body, now)
-            except (InvalidInput, NotAuthenticated, AccountLocked) as failure:
-                self._failed(address, now)
-                self._note("login_failed", body.username, reason=failure.code)
-                raise
-            self.tries.clear(address)
-        self._note("login_success", user.username)
-        return LoginAnswer(self.access.tokens.issue(user, now), token, user.username, user.role, mfa_required=False)
+        try:
+            with self.door.trying() as this:
+                need(body, "username", "password")
+                done = self._signed_in(body, this.now)
+                this.unfinished = done is None
+        except (InvalidInput, NotAuthenticated, AccountLocked) as failure:
+            self.door.note("login_failed", body.username, reason="mfa_token" if failure.details == "mfa_token" else failure.code)
+            raise
+        if done is None:
+            return LoginAnswer(body.username, mfa_required=True)
+        user, token = done
+        self.door.note("login_success", user.username)
+        return LoginAnswer(user.username, user.mfa_enabled, self.tokens.issue(user, this.now, signed_in_at=this.now), token,
+                           user.role)
 
     def refresh(self, body: RefreshRequest) -> RefreshAnswer:
         """Gives a new access token, and a new refresh token; the one presented stays valid unless it rotates."""
-        with self._admitted() as (address, now):
-            try:
-                _need(body, "refresh_token")
-                user, token = accounts.refresh(body.refresh_token, rotate=body.rotate, now=now)
-            except InvalidInput:
-                self._failed(address, now)
-                raise
-            self.tries.clear(address)
-        return RefreshAnswer(self.access.tokens.issue(user, now), token, user.username, user.role)
+        with self.door.trying() as this:
+            need(body, "refresh_token")
+            user, token = accounts.refresh(body.refresh_token, rotate=body.rotate, now=this.now)
+        return RefreshAnswer(self.tokens.issue(user, this.now), token, user.username, user.role)
 
     def me(self) -> UserAnswer:
         """Who is signed in."""
@@ -167,7 +167,7 @@ class AccountRoutes:
 
     def change_password(self, body: ChangePasswordRequest) -> StatusAnswer:
         """Gives the caller another password. All tokens of the user end: sign in again."""
-        _need(body, "old_password", "new_password")
+        need(body, "old_password", "new_password")
         username, now = accounts.find(server.caller().name).username, time.time()
         rules.check_password(body.new_password, username, self.min_length)
         attempt = accounts.begin_attempt(username, now)
@@ -175,10 +175,12 @@ class AccountRoutes:
             self._wrong(attempt, now)
             # Not 401: that would make the client throw the user out.
             raise InvalidInput("The old password is wrong.", code="invalid_old_password", details="old_password")
-        accounts.forgive(attempt)
+        if attempt.user is not None and not attempt.user.mfa_enabled:
+            # With a second factor, the password alone must not take back the wrong codes.
+            accounts.forgive(attempt)
         accounts.change_password(attempt, body.new_password, now)
         self.revoked()
-        self._note("password_changed", username)
+        self.door.note("password_changed", username)
         return StatusAnswer("password_changed")
 
     def all(self) -> list[UserAnswer]:
@@ -187,12 +189,12 @@ class AccountRoutes:
 
     def create(self, body: NewUserRequest) -> NewUserAnswer:
         """Makes a user."""
-        _need(body, "username", "password")
+        need(body, "username", "password")
         rules.check_username(body.username)
         rules.check_role(body.role)
         rules.check_password(body.password, body.username, self.min_length)
         user = accounts.add(body.username, body.password, body.role, time.time())
-        self._note("user_created", server.caller().name, user=user.username, role=user.role)
+        self.door.note("user_created", server.caller().name, user=user.username, role=user.role)
         return NewUserAnswer("user_created", user.username, _shown(user))
 
     def delete(self, username: str) -> StatusAnswer:
@@ -202,68 +204,58 @@ class AccountRoutes:
                                code="initial_admin")
         accounts.delete(username, time.time())
         self.revoked()
-        self._note("user_deleted", server.caller().name, user=username)
+        self.door.note("user_deleted", server.caller().name, user=username)
         return StatusAnswer("user_deleted")
 
     def reset_password(self, username: str, body: ResetPasswordRequest) -> StatusAnswer:
         """Gives a user another password; all tokens of the user end, and a lock is lifted."""
-        _need(body, "new_password")
+        need(body, "new_password")
         accounts.find(username)
         rules.check_password(body.new_password, username, self.min_length)
         accounts.reset_password(username, body.new_password, time.time())
         self.revoked()
-        self._note("password_reset", server.caller().name, user=username)
+        self.door.note("password_reset", server.caller().name, user=username)
         return StatusAnswer("password_reset")
 
     def change_role(self, username: str, body: RoleRequest) -> RoleAnswer:
         """Gives a user another role, which counts at the next request."""
-        _need(body, "role")
+        need(body, "role")
         rules.check_role(body.role)
         accounts.set_role(username, body.role)
         self.revoked()
-        self._note("user_role_updated", server.caller().name, user=username, role=body.role)
+        self.door.note("user_role_updated", server.caller().name, user=username, role=body.role)
         return RoleAnswer("role_updated", username, body.role)
 
     # ---
 
-    @contextmanager
-    def _admitted(self) -> Iterator[tuple[str, float]]:
-        """Gives the caller's address and the time. One try after the other, so that many at the same moment are not more
-        than many in a row, and those that are right do not count; a try costs a twentieth of a second."""
-        address = self.access.address(request.environ)
-        with self.waiting.take():
-            if not self._turn.acquire(timeout=TURN_S):
-                raise Busy("Too many sign in at the same moment: try again in 2 s.", retry_after=2)
-            try:
-                now = time.time()
-                self.bans.check(address, now)
-                self.tries.check(address, now)
-                yield address, now
-            finally:
-                self._turn.release()
-
-    def _signed_in(self, body: LoginRequest, now: float) -> tuple[User, str]:
+    def _signed_in(self, body: LoginRequest, now: float) -> tuple[User, str] | None:
+        """Returns who has signed in, and a refresh token; None if only the code of the second factor is missing."""
         attempt = accounts.begin_attempt(body.username, now)
-        done = accounts.succeed(attempt, now) if attempt.right(body.password) else None
-        if done is None:
+        if not attempt.right(body.password) or attempt.user is None:
             self._wrong(attempt, now)
             raise NotAuthenticated("The user name or the password is wrong.")
+        if not attempt.user.mfa_enabled:
+            done = accounts.succeed(attempt, now)
+            problem = NotAuthenticated("The user was changed meanwhile: sign in again.")
+        elif not body.mfa_token:
+            return None
+        else:
+            proof = self.factors.proof(attempt.username, body.mfa_token, now)
+            done = accounts.succeed(attempt, now, proof)
+            problem = NotAuthenticated("The code is wrong or has been used: take the next one.", details="mfa_token")
+            if done is not None and proof is not None and proof.backup is not None:
+                self.door.note("mfa_backup_code_used", attempt.username)
+        if done is None:
+            self._wrong(attempt, now)
+            raise problem
         return done
-
-    def _failed(self, address: str, now: float) -> None:
-        self.tries.failed(address, now)
-        if self.bans.failed(address, now):
-            self._note("ip_banned", "system")
 
     def _wrong(self, attempt: accounts.Attempt, now: float) -> None:
         if accounts.fail(attempt, now):
-            self._note("account_lockout", attempt.username)
-
-    def _note(self, action: str, username: str, **details: object) -> None:
-        self.audit.write(action, username=username[:64], ip=self.access.address(request.environ), details=details)
+            self.door.note("account_lockout", attempt.username)
 
 
-def _need(body: object, *names: str) -> None:
+def need(body: object, *names: str) -> None:
     for name in names:
         if not getattr(body, name):
             raise InvalidInput(f"{name} is missing.", code=f"missing_{name}", details=name)
