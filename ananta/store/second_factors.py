@@ -71,7 +71,8 @@ class SecondFactors:
             raise _is_on()
         if sealed is None or not sealed.startswith(self.mark):
             raise _not_set_up()
-        if rules.step_of(self._opened(sealed), rules.tidy(code), now) is None:
+        step = rules.step_of(self._opened(sealed), rules.tidy(code), now)
+        if step is None:
             raise InvalidInput("The code is wrong: take the one that the app shows now, and see that its clock is right.",
                                code="invalid_mfa_token", details="token")
         codes: set[str] = set()
@@ -79,10 +80,10 @@ class SecondFactors:
             codes.add(secrets.token_hex(4))
         hashes = msgspec.json.encode([self._hash(username, each) for each in codes]).decode()
         with database.writing():
-            # The code that was just confirmed may still sign in: whoever saw it here has seen the secret, too.
+            # A code counts once, and this one has (RFC 6238, 5.2).
             if not database.change(
-                    "UPDATE users SET mfa_enabled = 1, mfa_backup_codes = ?, mfa_last_step = NULL WHERE username = ? AND "
-                    "mfa_enabled = 0 AND mfa_secret = ? AND deleted_at IS NULL", hashes, username, sealed):
+                    "UPDATE users SET mfa_enabled = 1, mfa_backup_codes = ?, mfa_last_step = ? WHERE username = ? AND "
+                    "mfa_enabled = 0 AND mfa_secret = ? AND deleted_at IS NULL", hashes, step, username, sealed):
                 raise _not_set_up()
         return sorted(codes)
 

@@ -26,7 +26,7 @@ def factors():
 def on(factors):
     """The secret and the backup codes of ada, whose second factor is on."""
     secret = factors.begin("ada")
-    return secret, factors.confirm("ada", code(secret), NOW)
+    return secret, factors.confirm("ada", code(secret, STEP - 1), NOW)
 
 
 def code(secret, step=STEP):
@@ -48,7 +48,7 @@ def test_it_is_on_once_a_code_was_confirmed(factors):
     secret = factors.begin("ada")
     assert first != secret and len(secret) == 32 and not accounts.find("ada").mfa_enabled
     assert code_of(factors.confirm, "ada", code(first), NOW) == "invalid_mfa_token"
-    codes = factors.confirm("ada", code(secret), NOW)
+    codes = factors.confirm("ada", code(secret, STEP - 1), NOW)
     assert accounts.find("ada").mfa_enabled
     assert len(set(codes)) == 10 and all(len(each) == 8 and int(each, 16) >= 0 for each in codes)
     assert code_of(factors.begin, "ada") == code_of(factors.confirm, "ada", code(secret), NOW) == "mfa_already_enabled"
@@ -80,12 +80,14 @@ def test_the_password_alone_does_not_sign_in(factors, on):
 def test_a_second_factor_that_came_meanwhile_counts(factors):
     secret = factors.begin("ada")
     attempt = accounts.begin_attempt("ada", NOW)
-    factors.confirm("ada", code(secret), NOW)
+    factors.confirm("ada", code(secret, STEP - 1), NOW)
     assert attempt.right(PASSWORD) and accounts.succeed(attempt, NOW) is None
 
 
 def test_a_code_signs_in_once_and_no_older_one_after_it(factors, on):
     secret, _ = on
+    # The one that switched it on has been used, too.
+    assert not sign_in(factors, code(secret, STEP - 1))
     assert sign_in(factors, code(secret))
     assert not sign_in(factors, code(secret)) and not sign_in(factors, code(secret), NOW + 29)
     assert not sign_in(factors, code(secret, STEP - 1))
@@ -136,7 +138,7 @@ def test_a_proof_is_worth_nothing_for_another_secret(factors, on):
     old = [factors.proof("ada", code(secret), NOW), factors.proof("ada", codes[0], NOW)]
     assert second_factors.remove("ada")
     again = factors.begin("ada")
-    factors.confirm("ada", code(again), NOW)
+    factors.confirm("ada", code(again, STEP - 1), NOW)
     with database.writing():
         assert [second_factors.use("ada", each) for each in old] == [False, False]
     assert sign_in(factors, code(again))
