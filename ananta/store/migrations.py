@@ -148,8 +148,22 @@ def second_factor(execute: Execute) -> None:
     execute("ALTER TABLE users ADD COLUMN mfa_last_step BIGINT")
 
 
+def upkeep(execute: Execute) -> None:
+    execute("CREATE INDEX archived_tasks_assigned_agent_url ON archived_tasks (assigned_agent_url) "
+            "WHERE assigned_agent_url IS NOT NULL")
+    execute("CREATE INDEX shared_journal_timestamp ON shared_journal (timestamp)")
+    execute("CREATE TABLE delegations (subtask_id TEXT PRIMARY KEY NOT NULL, task_id TEXT NOT NULL, "
+            "token_hash BLOB NOT NULL, created_at REAL NOT NULL, ended_at REAL)")
+    execute("CREATE INDEX delegations_task_id ON delegations (task_id)")
+    execute("CREATE TABLE scheduled_tasks (id TEXT PRIMARY KEY NOT NULL, scope TEXT NOT NULL, command TEXT NOT NULL, "
+            "interval_seconds BIGINT NOT NULL, next_run REAL NOT NULL, last_run REAL, enabled INTEGER NOT NULL, "
+            "created_by TEXT NOT NULL, created_at REAL NOT NULL, approved_digest TEXT, approved_by TEXT, approved_at REAL, "
+            "held TEXT, misfires BIGINT NOT NULL, last_exit_code INTEGER, last_run_id TEXT, owner TEXT, busy_until REAL)")
+    execute("CREATE INDEX scheduled_tasks_scope_next_run ON scheduled_tasks (scope, next_run)")
+
+
 LOCAL: Steps = (journal,)
-STEPS: Steps = (*LOCAL, proposals, answers, hub, teams, second_factor)
+STEPS: Steps = (*LOCAL, proposals, answers, hub, teams, second_factor, upkeep)
 SHARED: Steps = STEPS[len(LOCAL):]
 
 

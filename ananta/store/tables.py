@@ -184,7 +184,8 @@ class ArchivedTaskRow(_Task):
 
     class Meta:
         table_name = "archived_tasks"
-        indexes = ((("template_id",), False), (("team_id",), False), (("assigned_role_id",), False))
+        indexes = ((("template_id",), False), (("team_id",), False), (("assigned_role_id",), False),
+                   (("assigned_agent_url",), False))
 
 
 class TaskHistoryRow(Table):
@@ -446,7 +447,52 @@ class SharedRecordRow(Table):
     class Meta:
         table_name = "shared_journal"
         primary_key = CompositeKey("place", "run_id")
-        indexes = ((("task_id", "timestamp"), False),)
+        indexes = ((("task_id", "timestamp"), False), (("timestamp",), False))
+
+
+class DelegationRow(Table):
+    """A subtask that another agent carries out. token_hash: SHA-256 of what that one shows when it tells how it stands;
+    ended_at: since then the token is used up."""
+
+    subtask_id = TextField(primary_key=True)
+    task_id = TextField(index=True)
+    token_hash = BlobField()
+    created_at = FloatField()
+    ended_at = FloatField(null=True)
+
+    class Meta:
+        table_name = "delegations"
+
+
+class ScheduleRow(Table):
+    """A command that runs again and again; see Entry in domain/schedule.py.
+
+    scope: whose it is, the hubs' together or that of one data directory; approved_digest: what a person has approved;
+    held: the policy's decision that keeps it waiting; owner, busy_until: which data directory runs it now, and when that
+    must be over."""
+
+    id = TextField(primary_key=True)
+    scope = TextField()
+    command = TextField()
+    interval_seconds = BigIntegerField()
+    next_run = FloatField()
+    last_run = FloatField(null=True)
+    enabled = IntegerField()
+    created_by = TextField()
+    created_at = FloatField()
+    approved_digest = TextField(null=True)
+    approved_by = TextField(null=True)
+    approved_at = FloatField(null=True)
+    held = TextField(null=True)
+    misfires = BigIntegerField()
+    last_exit_code = IntegerField(null=True)
+    last_run_id = TextField(null=True)
+    owner = TextField(null=True)
+    busy_until = FloatField(null=True)
+
+    class Meta:
+        table_name = "scheduled_tasks"
+        indexes = ((("scope", "next_run"), False),)
 
 
 class FactRow(Table):

@@ -21,14 +21,19 @@ from ananta.store.records import plain, shortened
 COUNTER = "tasks"
 CHUNK, STEPS_CHUNK = 100, 50
 EVERYTHING = 1 << 62
+Tables = tuple[str, ...]
+BOARD: Tables = ("tasks",)
+ARCHIVE: Tables = ("archived_tasks",)
+EITHER: Tables = (*BOARD, *ARCHIVE)
+MOVING = "archive"  # whoever moves a task has this turn
 FIELDS = tuple(field.name for field in fields(Task) if field.name != "was")
 AS_JSON = ("tags", "last_proposal", "subtasks")
 # A row as lists show it; also of archived_tasks.
 LISTED = "document || ',\"history\":' || recent || '}'"
 _JSON_PLACES = tuple(FIELDS.index(name) for name in AS_JSON)
 _SELECT = f"SELECT {', '.join(FIELDS)}, recent FROM"
-_COLUMNS = (*FIELDS, "board", "recent", "document")
-_INSERT = (f"INSERT INTO tasks ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+COLUMNS = (*FIELDS, "board", "recent", "document")
+_INSERT = (f"INSERT INTO tasks ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
            "ON CONFLICT (id) DO NOTHING")
 _NEWEST = "ORDER BY updated_at DESC, id DESC"
 _SERVED = (f"SELECT 0 AS number, document, CASE WHEN length(last_output) > {RECENT_CHARS} THEN last_output END FROM tasks "
@@ -59,7 +64,7 @@ def find(task_id: str) -> Task:
     """Returns the task. Raises NotFound."""
     found = database.rows(f"{_SELECT} tasks WHERE id = ?", plain(task_id))
     if not found:
-        raise _missing(task_id)
+        raise missing(task_id)
     return _task(found[0])
 
 
@@ -67,16 +72,18 @@ def exists(task_id: str) -> bool:
     return bool(database.rows("SELECT 1 FROM tasks WHERE id = ?", plain(task_id)))
 
 
-def change(task_id: str, edit: Callable[[Task], Task], now: float, *, template_id: str | None = None) -> Task:
+def change(task_id: str, edit: Callable[[Task], Task], now: float, *, template_id: str | None = None,
+           tables: Tables = BOARD) -> Task:
     """Stores what edit makes of the task, and returns it; updated_at grows unless nothing has changed. Changes of
     different fields at once all count: edit gets the task as nobody else can change it meanwhile.
 
-    template_id: one that must exist. Raises NotFound, also `template_not_found`."""
+    template_id: one that must exist; tables: EITHER for what began before somebody has archived the task. Raises
+    NotFound, also `template_not_found`."""
     with database.writing():
         # Before the task: whoever deletes a template takes them in this order, too.
         _require_template(template_id)
-        task, _ = _locked(task_id)
-        return _store(task, edit(task), now)
+        task, _, table = locked(task_id, tables)
+        return _store(task, edit(task), now, table=table)
 
 
 def assign(task_id: str, agent_url: str, token: bytes | None, now: float) -> Task:
@@ -93,13 +100,13 @@ def set_run_state(task_id: str, run_state: str, now: float) -> Task:
     """Takes the run_state back to what it was, when nothing ran after all, unless it has moved on since. Raises
     NotFound."""
     return change(task_id, lambda task: differing(task, run_state=run_state) if task.run_state == rules.EXECUTING else task,
-                  now)
+                  now, tables=EITHER)
 
 
 def set_proposal(task_id: str, proposal: dict, now: float) -> Task:
     """Stores what was proposed last: {reason, command?, tool_calls?, comparisons?}. Raises NotFound."""
     kept = msgspec.json.decode(_json(proposal))
-    return change(task_id, lambda task: rules.proposed(task, kept), now)
+    return change(task_id, lambda task: rules.proposed(task, kept), now, tables=EITHER)
 
 
 def begin(task_id: str, now: float) -> Task:
@@ -108,16 +115,16 @@ def begin(task_id: str, now: float) -> Task:
 
 
 def record(task_id: str, run_id: str, step: Step, now: float) -> Task:
-    """Appends what has run to the task's history, texts cut to 64 KiB; the same run_id counts once. What must not be
-    stored, the caller has masked. Raises NotFound."""
+    """Appends what has run to the task's history, also when it was archived meanwhile; texts are cut to 64 KiB, the same
+    run_id counts once. What must not be stored, the caller has masked. Raises NotFound."""
     step = _storable(step)
     with database.writing():
-        task, recent = _locked(task_id)
+        task, recent, table = locked(task_id, EITHER)
         if database.change("INSERT INTO task_history (task_id, run_id, document) VALUES (?, ?, ?) "
                            "ON CONFLICT (run_id) DO NOTHING", task.id, run_id, _json(vars(step)).decode()) == 0:
             return differing(task, was=task)
         shown = [*msgspec.json.decode(recent), rules.short(step)][-RECENT_STEPS:]
-        return _store(task, rules.executed(task, step), now, recent=_json(shown).decode())
+        return _store(task, rules.executed(task, step), now, recent=_json(shown).decode(), table=table)
 
 
 def history(task_id: str) -> list[Step]:
@@ -133,18 +140,19 @@ def last_steps(task_id: str, limit: int) -> list[Step]:
 
 
 def set_tokens_for_url(url: str, sealed: bytes) -> int:
-    """Replaces the token of all assignments to this agent that have one, because it has a new one; returns how many.
-    Nothing that is shown of a task changes by that."""
+    """Replaces the token of all assignments to this agent that have one, also of archived tasks, because it has a new
+    one; returns how many. Nothing that is shown of a task changes by that."""
     with database.writing():
-        return database.change("UPDATE tasks SET assigned_agent_token = ? WHERE assigned_agent_url = ? "
-                               "AND assigned_agent_token IS NOT NULL", sealed, plain(url))
+        database.turn(MOVING)
+        return sum(database.change(f"UPDATE {table} SET assigned_agent_token = ? WHERE assigned_agent_url = ? "
+                                   "AND assigned_agent_token <> ?", sealed, plain(url), sealed) for table in EITHER)
 
 
 def clear(column: Literal["template_id", "team_id", "assigned_role_id"], gone: str, now: float) -> list[str]:
     """Takes this template, team or role from all tasks that have it, archived ones too; returns their ids. Only within
     `writing`."""
     cleared: list[str] = []
-    for table in ("tasks", "archived_tasks"):
+    for table in EITHER:
         ids = [task_id for (task_id,) in database.locked(f"SELECT id FROM {table} WHERE {column} = ? ORDER BY id",
                                                          plain(gone))]
         for start in range(0, len(ids), CHUNK):
@@ -178,7 +186,7 @@ def served(task_id: str) -> Iterator[bytes]:
     task_id = plain(task_id)
     found = database.rows(_SERVED, task_id, task_id, STEPS_CHUNK + 2)
     if not found or found[0][0] != 0:
-        raise _missing(task_id)
+        raise missing(task_id)
     _, text, output = found[0]
     if output is not None:
         text = text.rpartition(_OUTPUT)[0] + _OUTPUT + _json(output).decode()
@@ -194,10 +202,10 @@ def listed(wanted: Wanted, *, limit: int | None = None, offset: int = 0) -> Iter
     limit = EVERYTHING if limit is None else limit
     if limit <= CHUNK:
         found = database.rows(f"SELECT {LISTED} FROM tasks {where} {_NEWEST} LIMIT ? OFFSET ?", *values, limit, offset)
-        return _array(iter([[text for (text,) in found]]))
+        return array(iter([[text for (text,) in found]]))
     ids = [task_id for (task_id,) in database.rows(f"SELECT id FROM tasks {where} {_NEWEST} LIMIT ? OFFSET ?", *values,
                                                    limit, offset)]
-    return _array(_texts(ids[start:start + CHUNK]) for start in range(0, len(ids), CHUNK))
+    return array(_texts(ids[start:start + CHUNK]) for start in range(0, len(ids), CHUNK))
 
 
 def _texts(ids: list[str]) -> list[str]:
@@ -205,7 +213,7 @@ def _texts(ids: list[str]) -> list[str]:
     return [found[each] for each in ids if each in found]
 
 
-def _array(chunks: Iterator[list[str]]) -> Iterator[bytes]:
+def array(chunks: Iterator[list[str]]) -> Iterator[bytes]:
     """One JSON array of the texts in all chunks."""
     before = "["
     for texts in chunks:
@@ -243,7 +251,7 @@ def _where(wanted: Wanted) -> tuple[str, list[object]]:
 # ---
 
 
-def _missing(task_id: str) -> NotFound:
+def missing(task_id: str) -> NotFound:
     return NotFound(f"There is no task {plain(task_id)[:100]}: GET /tasks lists those there are.", code="not_found")
 
 
@@ -261,8 +269,7 @@ def _require_template(template_id: str | None) -> None:
 
 def _insert(task: Task) -> bool:
     """Says whether the id was free; otherwise nothing has been stored."""
-    if database.change(_INSERT, *(_column(task, name) for name in FIELDS), rules.normalised(task.status), "[]",
-                       _text(task)) == 0:
+    if not insert(task):
         return False
     # Only now: on Postgres the insert may have waited for somebody who was just archiving a task of this id.
     if not database.rows("SELECT 1 FROM archived_tasks WHERE id = ?", task.id):
@@ -271,12 +278,27 @@ def _insert(task: Task) -> bool:
     return False
 
 
-def _locked(task_id: str) -> tuple[Task, str]:
-    """Returns the task and its recent steps; nobody else can change it until this transaction ends."""
-    found = database.locked(f"{_SELECT} tasks WHERE id = ?", plain(task_id))
-    if not found:
-        raise _missing(task_id)
-    return _task(found[0]), found[0][-1]
+def insert(task: Task, recent: str = "[]") -> bool:
+    """Says whether no task of the board has the id; then this one does now. recent: its last steps, as lists show them.
+    Only within `writing`."""
+    return database.change(_INSERT, *(_column(task, name) for name in FIELDS), rules.normalised(task.status), recent,
+                           text_of(task)) == 1
+
+
+def locked(task_id: str, tables: Tables = BOARD) -> tuple[Task, str, str]:
+    """Returns the task, its recent steps and its table; nobody else can change it until this transaction ends. Raises
+    NotFound."""
+    found = database.locked(f"{_SELECT} {tables[0]} WHERE id = ?", plain(task_id))
+    if found:
+        return _task(found[0]), found[0][-1], tables[0]
+    if len(tables) > 1:
+        # It may be on its way from one to the other: from now on it is not.
+        database.turn(MOVING)
+        for table in tables:
+            found = database.locked(f"{_SELECT} {table} WHERE id = ?", plain(task_id))
+            if found:
+                return _task(found[0]), found[0][-1], table
+    raise missing(task_id)
 
 
 def _store(before: Task, after: Task, now: float, *, recent: str | None = None) -> Task:
@@ -286,7 +308,7 @@ def _store(before: Task, after: Task, now: float, *, recent: str | None = None) 
         return differing(before, was=before)
     # Also when the clock was set back, or has not moved on since.
     after = differing(after, updated_at=max(now, before.updated_at + 1e-6), was=before)
-    columns = {name: _column(after, name) for name in (*changed, "updated_at")} | {"document": _text(after)}
+    columns = {name: _column(after, name) for name in (*changed, "updated_at")} | {"document": text_of(after)}
     if "status" in columns:
         columns["board"] = rules.normalised(after.status)
     if recent is not None:
@@ -313,7 +335,7 @@ def _column(task: Task, name: str) -> object:
     return _json(value).decode() if name in AS_JSON and value is not None else value
 
 
-def _text(task: Task) -> str:
+def text_of(task: Task) -> str:
     document = rules.document(task)
     if task.last_output is not None and len(task.last_output) > RECENT_CHARS:
         document["last_output"] = task.last_output[:RECENT_CHARS - 1] + "…"

@@ -148,17 +148,18 @@ class AgentServer:
         agent, hub = self.agent, self.agent.hub
         if hub is None:
             return []
-        from ananta.store import tasks
+        from ananta.store import archive
         from ananta.web.routes.agents import AgentRoutes
+        from ananta.web.routes.archive import ArchiveRoutes
         from ananta.web.routes.task_steps import TaskStepRoutes
         from ananta.web.routes.tasks import TaskRoutes
         from ananta.web.routes.teams import TeamRoutes
         from ananta.web.routes.templates import TemplateRoutes
 
-        task_logs = TaskLogRoutes(TaskLog(agent.journal), self.streams, self.access, exists=tasks.exists)
+        task_logs = TaskLogRoutes(TaskLog(agent.journal), self.streams, self.access, exists=archive.known)
         agent.events.listen(task_logs.on_event)
         hub.registry.own_token = self._is_own
-        return [TaskRoutes(hub.news, agent.meter, hub.vault.seal), task_logs,
+        return [TaskRoutes(hub.news, agent.meter, hub.vault.seal), ArchiveRoutes(hub.news), task_logs,
                 AgentRoutes(hub.registry, self.access, agent.audit, self._limit("register", 20, 60)),
                 TaskStepRoutes(hub.steps, self.access, steps.anonymous_proposals, known=agent.mask.known),
                 TemplateRoutes(self.access, hub.templates, lambda: agent.configuration["template_variables_allowlist"]),

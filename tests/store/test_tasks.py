@@ -11,6 +11,7 @@ import pytest
 from ananta.domain.tasks import Step, Task, Wanted
 from ananta.domain.templates import Template
 from ananta.errors import Conflict, NotFound
+from ananta.store import archive as stored_archive
 from ananta.store import database, tasks, templates
 
 WAIT_S = 60
@@ -38,10 +39,7 @@ def ids(wanted=Wanted(), **options) -> list[str]:
 
 
 def archive(task_id):
-    """As the archive does it; its columns are those of tasks and archived_at."""
-    with database.writing():
-        database.change("INSERT INTO archived_tasks SELECT tasks.*, 5.0 FROM tasks WHERE id = ?", task_id)
-        database.change("DELETE FROM tasks WHERE id = ?", task_id)
+    stored_archive.archive(task_id, 5.0)
 
 
 def in_threads(number, work):

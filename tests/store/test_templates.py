@@ -3,7 +3,7 @@ import pytest
 from ananta.domain.tasks import Task
 from ananta.domain.templates import Template
 from ananta.errors import NotFound
-from ananta.store import database, tasks, templates
+from ananta.store import archive, database, tasks, templates
 
 
 def test_a_template_is_kept_as_it_is(both):
@@ -37,9 +37,7 @@ def test_with_a_template_go_all_references_to_it(both):
         templates.add(Template(name, name, "p"))
     for task_id, template_id in (("a", "gone"), ("b", "stays"), ("c", "gone"), ("d", None), ("old", "gone")):
         tasks.create(Task(task_id, title="t", template_id=template_id, created_at=1.0, updated_at=1.0))
-    with database.writing():
-        database.change("INSERT INTO archived_tasks SELECT tasks.*, 5.0 FROM tasks WHERE id = 'old'")
-        database.change("DELETE FROM tasks WHERE id = 'old'")
+    archive.archive("old", 5.0)
     cleared = templates.delete("gone", 2.0)
     assert cleared == {"roles": [], "team_type_links": [], "team_members": [], "teams": [], "tasks": ["a", "c", "old"]}
     assert [tasks.find(each).template_id for each in "abcd"] == [None, "stays", None, None]
