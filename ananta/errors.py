@@ -8,7 +8,7 @@
     ├── Conflict ─────────── ApprovalRequired
     ├── TooManyRequests
     ├── Unavailable ──────── Busy, ShuttingDown, StoreFailed (JournalFailed), BreakerOpen
-    ├── Upstream ─────────── ForwardingFailed, LLMFailed (LLMUnreachable, LLMTimeout, LLMRefused, LLMNoModel, LLMBadAnswer)
+    ├── Upstream ─────────── ForwardingFailed, DelegationFailed, LLMFailed (LLMUnreachable, LLMTimeout, LLMRefused, LLMNoModel, LLMBadAnswer)
     ├── ShellFailed, RanUnrecorded
     └── CannotStart ──────── SettingInvalid, DirectoryBusy, FileDamaged
 
@@ -150,6 +150,12 @@ class ForwardingFailed(Upstream):
     """A worker did not do what the hub handed on to it; `details` holds its status and code, never a token."""
 
     code = "forwarding_failed"
+
+
+class DelegationFailed(Upstream):
+    """Another agent did not take a subtask; `details` holds its status and code, never a token."""
+
+    code = "delegation_failed"
 
 
 class LLMFailed(Upstream):

@@ -100,13 +100,19 @@ class TaskNews:
 
     def __init__(self, events: Events, callbacks: Callbacks):
         self.events, self.callbacks = events, callbacks
+        # What else of this hub is told of it; they raise nothing.
+        self.also: list[Callable[[Task], None]] = []
 
-    def tell(self, task: Task) -> None:
-        """task: as the change in the store returned it; if that has changed nothing, nobody is told."""
+    def tell(self, task: Task, *, inside: bool = True) -> None:
+        """task: as the change in the store returned it; if that has changed nothing, nobody is told. inside: tell the
+        rest of this hub, too."""
         if not task.changed:
             return
         self.events.publish("task_updated", event(task))
         self.callbacks.changed(task)
+        if inside:
+            for told in self.also:
+                told(task)
 
 
 def check(url: str) -> None:

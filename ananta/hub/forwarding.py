@@ -87,16 +87,36 @@ class Workers:
                                                details=str(failure)) from failure
         if not 200 <= status < 300:
             self._pass_on(status, answer)
-            raise _failed(url, status, answer)
+            raise failed(url, status, answer)
         if answer is None:
             raise ForwardingFailed(f"The agent at {url} did not answer with a JSON object.", details=f"{status} no JSON object")
-        return _unwrapped(answer)
+        return unwrapped(answer)
 
     def execute(self, url: str, tokens: Tokens, body: dict, *, idempotency_key: str, timeout_s: float) -> dict:
         """Returns what the worker ran. Raises ForwardingFailed when nothing ran, OutcomeUnknown when that is not known,
         Busy, and the worker's own refusal (CommandDenied, ApprovalRequired, Conflict, InvalidInput)."""
         with self._places(url):
             return self._execute(url, tokens, body, idempotency_key, time.monotonic() + timeout_s)
+
+    def hand_over(self, url: str, tokens: Tokens, task: dict, *, idempotency_key: str,
+                  timeout_s: float) -> tuple[int, dict | None]:
+        """Returns status and answer of another hub that is given a task, or of a worker, which takes none. Raises
+        ForwardingFailed when it did not get it, OutcomeUnknown when that is not known, and Busy."""
+        with self._places(url):
+            until, lost = time.monotonic() + timeout_s, ""
+            for _ in range(2):
+                try:
+                    status, answer = self._call("POST", url, "/tasks", tokens, task, until=until, key=idempotency_key)
+                except _NotSent as failure:
+                    if not lost:
+                        raise ForwardingFailed(f"The agent at {url} cannot be reached: {failure}.",
+                                               details=str(failure)) from failure
+                except _Lost as failure:
+                    lost = str(failure)
+                else:
+                    # It is there already: what was lost was the answer.
+                    return (201, None) if lost and status == 409 else (status, answer)
+            raise self._unknown(url, lost)
 
     def get(self, url: str, path: str, token: str | None, *, timeout_s: float) -> tuple[int, dict]:
         """Returns status and body, {} when that is no JSON object. Raises ForwardingFailed."""
@@ -157,7 +177,7 @@ class Workers:
                     if not arrived:
                         raise
                     # That this one was not let in says nothing of the one before it.
-                    raise self._unknown(url, f"{why}, and then {_told(status, answer)}") from failure
+                    raise self._unknown(url, f"{why}, and then {told(status, answer)}") from failure
                 if done is not None:
                     return done
                 arrived, why = True, "it still runs"
@@ -173,7 +193,7 @@ class Workers:
         if 200 <= status < 300:
             if answer is None:
                 raise self._unknown(url, f"it answered {status} without a JSON object")
-            return _unwrapped(answer)
+            return unwrapped(answer)
         if code == "in_progress":
             return None
         if code == "outcome_unknown":
@@ -182,8 +202,8 @@ class Workers:
             return answer
         self._pass_on(status, answer)
         if status < 500 or code in NOTHING_RAN:
-            raise _failed(url, status, answer)
-        raise self._unknown(url, _told(status, answer))
+            raise failed(url, status, answer)
+        raise self._unknown(url, told(status, answer))
 
     def _keeps_answers(self, url: str, tokens: Tokens) -> bool:
         for pause_s in (0.0, *self.pauses_s[:3]):
@@ -304,23 +324,23 @@ class Workers:
             each.close()
 
 
-def _unwrapped(answer: dict) -> dict:
+def unwrapped(answer: dict) -> dict:
     """The body itself; agents of another make wrap it as {status, data}."""
     inner = answer.get("data")
     return inner if isinstance(inner, dict) and ("status" in answer or "code" in answer) else answer
 
 
-def _told(status: int, answer: dict | None) -> str:
+def told(status: int, answer: dict | None) -> str:
     code = (answer or {}).get("code") or (answer or {}).get("error")
     return f"{status} {code}"[:100] if isinstance(code, str) and code.isprintable() else str(status)
 
 
-def _failed(url: str, status: int, answer: dict | None) -> ForwardingFailed:
-    told = _told(status, answer)
+def failed(url: str, status: int, answer: dict | None) -> ForwardingFailed:
+    why = told(status, answer)
     if 300 <= status < 400:
         return ForwardingFailed(f"The agent at {url} answers with a redirect, which is not followed: assign the task to its "
-                                "real address.", details=told)
+                                "real address.", details=why)
     cure = {401: " Its token is another one: assign the task anew with the right one, or let the agent register.",
             404: " Is this the address of an agent?"}.get(status, "")
-    return ForwardingFailed(f"The agent at {url} answered {told}. Nothing was run.{cure}", details=told)
+    return ForwardingFailed(f"The agent at {url} answered {why}. Nothing was run.{cure}", details=why)
 

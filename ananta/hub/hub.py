@@ -9,6 +9,7 @@ from ananta.agent.steps import Steps
 from ananta.agent.tools import Tool
 from ananta.domain.tasks import Task
 from ananta.hub.callbacks import Callbacks, TaskNews
+from ananta.hub.delegation import Delegation
 from ananta.hub.forwarding import Workers
 from ananta.hub.registry import Registry
 from ananta.hub.task_steps import Target, TaskSteps
@@ -37,6 +38,8 @@ class Hub:
         self.registry = Registry(
             vault=vault, events=events, registration_token=registration_token, own_token=lambda credential: False,
             is_self=self.workers.is_self, offline_after_s=lambda: configuration["agent_offline_timeout"])
+        self.delegation = Delegation(workers=self.workers, registry=self.registry, vault=vault, news=self.news, mask=mask,
+                                     stopping=steps.stopping.is_set)
         self.steps = TaskSteps(steps=steps, decisions=decisions, workers=self.workers, target_of=self.target_of,
                                changed=self.news.tell, flush=flush)
 

@@ -3,6 +3,7 @@ import logging
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ananta import __version__, extensions
 from ananta.agent.audit_analysis import analysis
@@ -52,7 +53,7 @@ class AgentServer:
         self.agent, self.settings = agent, settings
         self.tokens = Tokens(agent.token, agent.secret_key, accounts.standing, known_only=settings.role == "hub")
         self.host = settings.host or ("127.0.0.1" if agent.token is None else "0.0.0.0")
-        self.access = Access(self.tokens, anonymous_reads=settings.anonymous_reads, hosts=settings.allowed_hosts,
+        self.access = Access(self.tokens, anonymous_reads=settings.anonymous_reads, hosts=(*settings.allowed_hosts, *_named(settings.agent_url)),
                              origins=settings.cors_origins, proxies=settings.trusted_proxies, bound=self.host)
         self.streams = Streams()
         self.figures = self._figures()
@@ -151,6 +152,7 @@ class AgentServer:
         from ananta.store import archive
         from ananta.web.routes.agents import AgentRoutes
         from ananta.web.routes.archive import ArchiveRoutes
+        from ananta.web.routes.delegation import DelegationRoutes
         from ananta.web.routes.task_steps import TaskStepRoutes
         from ananta.web.routes.tasks import TaskRoutes
         from ananta.web.routes.teams import TeamRoutes
@@ -159,7 +161,9 @@ class AgentServer:
         task_logs = TaskLogRoutes(TaskLog(agent.journal), self.streams, self.access, exists=archive.known)
         agent.events.listen(task_logs.on_event)
         hub.registry.own_token = self._is_own
+        hub.delegation.own_url = self._own_url
         return [TaskRoutes(hub.news, agent.meter, hub.vault.seal), ArchiveRoutes(hub.news), task_logs,
+                DelegationRoutes(hub.delegation, self.access, agent.audit),
                 AgentRoutes(hub.registry, self.access, agent.audit, self._limit("register", 20, 60)),
                 TaskStepRoutes(hub.steps, self.access, steps.anonymous_proposals, known=agent.mask.known),
                 TemplateRoutes(self.access, hub.templates, lambda: agent.configuration["template_variables_allowlist"]),
@@ -212,13 +216,16 @@ class AgentServer:
             log.info("the agent token was %d days old and has been replaced: `ananta token show` prints the new one",
                      self.settings.token_rotation_days)
 
+    def _own_url(self) -> str:
+        """Where other agents reach this one."""
+        return (self.settings.agent_url or f"http://localhost:{self.server.port}").rstrip("/")
+
     def _membership(self) -> Membership | None:
-        settings, port = self.settings, self.server.port
-        own = settings.agent_url or f"http://localhost:{port}"
+        settings, port, own = self.settings, self.server.port, self._own_url()
         if settings.role == "hub" or is_same_place(settings.hub_url, {own, self.url}, port):
             return None
         return Membership(
-            settings.hub_url, Identity(settings.agent_name, own.rstrip("/"), settings.role, settings.registration_token),
+            settings.hub_url, Identity(settings.agent_name, own, settings.role, settings.registration_token),
             explicit="hub_url" in settings.given, token=lambda: self.tokens.agent_token, adopt=self.rotation.take,
             lock=self.rotation.lock)
 
@@ -251,6 +258,12 @@ def _database() -> Check:
         log.warning("the database does not answer: %s", failure)
         return Check("error", round(time.monotonic() - start, 6), "database_error", str(failure))
     return Check("ok", round(time.monotonic() - start, 6))
+
+
+def _named(url: str | None) -> list[str]:
+    """The host of the address under which others are told to call, as they then name it."""
+    host = urlsplit(url).hostname if url else None
+    return [host] if host else []
 
 
 _process: list = []

@@ -39,7 +39,8 @@ def read(body: bytes, wanted: type[T], *, schema: bool = False) -> T:
     """Returns the body as `wanted`: unknown fields are ignored; null counts as absent, and so does "" in the fields of
     BLANK_IS_ABSENT. A type with CLEARS, a set of names, gets null for these fields when they are null or "".
 
-    Raises InvalidInput, or with schema Unprocessable with a list of what does not fit."""
+    Raises InvalidInput, with the code REFUSED_AS if the type has one, or with schema Unprocessable with a list of what
+    does not fit."""
     return convert(mapping(body), wanted, schema=schema)
 
 
@@ -51,7 +52,9 @@ def convert(fields: dict, wanted: type[T], *, schema: bool = False) -> T:
     try:
         return msgspec.convert(present, type=wanted)
     except msgspec.ValidationError as cause:
-        raise _refusal(str(cause), schema) from cause
+        refusal = _refusal(str(cause), schema)
+        refusal.code = getattr(wanted, "REFUSED_AS", refusal.code)
+        raise refusal from cause
 
 
 def query(text_fields: dict[str, str], wanted: type[T]) -> T:

@@ -50,12 +50,22 @@ class Endpoint:
         level, body, query = config["access"], config.get("body"), config.get("query")
         keyed, creates = config.get("idempotent", False), config.get("creates", False)
         status, schema, readable = config.get("status", 200), config.get("schema", False), config.get("readable", False)
-        access, encode = self.access, responses.encode
+        access, encode, otherwise = self.access, responses.encode, config.get("otherwise")
+
+        def identified(environ, path_values):
+            try:
+                return access.check(level, environ, insecure_too=config.get("insecure_too", True))
+            except errors.NotAuthenticated:
+                # A credential that is good for this path alone.
+                caller = otherwise(environ, **path_values) if otherwise is not None else None
+                if caller is None:
+                    raise
+                return caller
 
         def answer(**path_values):
             environ = bottle.request.environ
             try:
-                environ["ananta.identity"] = access.check(level, environ, insecure_too=config.get("insecure_too", True))
+                environ["ananta.identity"] = identified(environ, path_values)
                 if keyed and "HTTP_IDEMPOTENCY_KEY" in environ:
                     return _once(environ, lambda: answer_now(environ, path_values), creates=creates)
                 return answer_now(environ, path_values)

@@ -197,7 +197,7 @@ class TaskRoutes:
                 raise InvalidInput("agent_url is missing: it is the address of the agent that gets the task.",
                                    code="agent_url_required", details="agent_url")
             return self.unassign(task_id)
-        url = _address(body.agent_url)
+        url = address(body.agent_url)
         task = tasks.assign(task_id, url, self._sealed(body.token), time.time())
         self.news.tell(task)
         return AssignAnswer("assigned", task.id, agent_url=url)
@@ -243,7 +243,7 @@ def _callback(url: str | None) -> str | None:
     return url
 
 
-def _address(url: str) -> str:
+def address(url: str) -> str:
     url = url.rstrip("/")
     if not is_address(url) or not url.isprintable():
         raise InvalidInput(f"{url[:100]!r} is not the address of an agent: write it like http://localhost:5001.",
