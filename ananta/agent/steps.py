@@ -17,7 +17,7 @@ from ananta.agent.decisions import Decisions
 from ananta.agent.lanes import Lane
 from ananta.agent.meter import Meter
 from ananta.agent.tools import By, ToolResult, Tools
-from ananta.domain import answers, prompts
+from ananta.domain import answers, prompts, schedule
 from ananta.domain.configuration import PROVIDERS, ModelSetting
 from ananta.domain.proposals import StoredProposal
 from ananta.domain.steps import (
@@ -90,7 +90,8 @@ class Proposed:
 @dataclass(frozen=True)
 class Execution:
     """What shall run, tool calls first. timeout_s None: the configured limit. proposal_id: run exactly that stored
-    command, in its session."""
+    command, in its session. scheduled_id: the entry of the schedule that it is a run of, each in a session of its own;
+    approval: what a person has approved of that (domain/schedule.py), and nothing else runs."""
 
     command: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
@@ -100,6 +101,8 @@ class Execution:
     retry_delay_s: int = 1
     reason: str | None = None
     proposal_id: str | None = None
+    scheduled_id: str | None = None
+    approval: str | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,11 @@ class Steps:
         """Returns what the policy says of a command in the working directory of the task's session; runs nothing."""
         return self.decide_command(command, self.runner.directory(task_id or DEFAULT_SESSION))
 
+    def unattended(self, command: str) -> tuple[Verdict, str]:
+        """Returns what the policy says of a command that runs with nobody there, and in which folder that is."""
+        cwd = self.runner.home
+        return self.decide_command(command, cwd, built_in_only=not self.containment), cwd
+
     def _setting(self, order: Order, name: str | None) -> ModelSetting:
         provider, _, model = (name or order.provider or "").partition(":")
         if provider and provider not in PROVIDERS:
@@ -267,9 +275,9 @@ class Steps:
             raise ApprovalRequired(f"Tools that change something need a person's decision: {', '.join(names)}.", tools=names)
         if self.stopping.is_set():
             raise ShuttingDown("This agent is stopping: try again when it has started anew.", retry_after=10)
-        key = wanted.task_id or DEFAULT_SESSION
+        key = wanted.task_id or (schedule.session(wanted.scheduled_id) if wanted.scheduled_id else DEFAULT_SESSION)
         with self.waiting.take():
-            held = self.runner.session(key, SESSION_WAIT_S)
+            held = self.runner.fresh_session() if wanted.scheduled_id else self.runner.session(key, SESSION_WAIT_S)
             session = held.__enter__()
         try:
             with self.command_lane.take():
@@ -299,7 +307,7 @@ class Steps:
             reason=wanted.reason or "manual", decision=verdict.decision if verdict else None,
             decided_by=decider.name if decider.person or verdict is None or verdict.decision != ALLOW else "policy",
             reasons=verdict.reasons if verdict else (), contained=contained,
-            proposal_id=shown.id if shown else None)
+            proposal_id=shown.id if shown else None, scheduled_id=wanted.scheduled_id)
         if verdict:
             self._refuse(record, verdict, decider)
         if shown is not None:
@@ -357,9 +365,12 @@ class Steps:
     def _verdict(self, wanted: Execution, decider: Decider, cwd: str, shown: StoredProposal | None) -> Verdict | None:
         verdict = self.decisions.check(shown, cwd) if shown is not None else None
         # What nobody looks at and nothing holds back may only read, whatever rules allow beyond that.
-        built_in_only = not decider.person and not self.containment
+        built_in_only = (not decider.person or wanted.approval is not None) and not self.containment
         if wanted.command and (verdict is None or built_in_only):
             verdict = self.decide_command(wanted.command, cwd, built_in_only=built_in_only)
+        if wanted.approval is not None and (verdict is None or wanted.approval != schedule.approval(
+                wanted.command or "", cwd, wanted.scheduled_id or "", self.agent_name, verdict)):
+            raise Conflict("This is no longer what was approved.", code="schedule_changed")
         return verdict
 
     def _attempts(self, wanted: Execution, session: Session, record: Record, on_output, stop, *, plain: bool) -> Outcome:

@@ -80,7 +80,7 @@ class Record:
     when the agent it was handed on to did not take it;
     decided_by: who took the decision ("admin", "anonymous", "policy", ...); output_cut: bytes missing from output;
     contained: whether writes outside of the working directory were held back, None where nobody asked for that;
-    forwarded_to: the URL of the worker that ran it, when this is a hub.
+    forwarded_to: the URL of the worker that ran it, when this is a hub; scheduled_id: the entry of the schedule.
     """
 
     id: str
@@ -103,3 +103,4 @@ class Record:
     contained: bool | None = None
     proposal_id: str | None = None
     forwarded_to: str | None = None
+    scheduled_id: str | None = None

@@ -5,7 +5,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ CLOSING_S = 10.0
 
 
 class Runner:
-    """The shell of this machine. home: where a session begins. environment: that of this process; it is cleaned here.
+    """The shell of this machine. home: where a session begins, also as an attribute. environment: that of this process; it is cleaned here.
 
     shell_path: a path or a name; None takes the first of bash and sh, on Windows of pwsh, powershell and cmd.
     At most session_limit sessions are remembered. protected: paths that no contained command may change; private: paths
@@ -32,7 +32,7 @@ class Runner:
                  private: Sequence[Path] = ()):
         self._environment = child_environment(environment, secret_names)
         self._protected, self._private = (tuple(Path(path).resolve() for path in paths) for paths in (protected, private))
-        self._home = str(Path(home).absolute())
+        self._home = self.home = str(Path(home).absolute())
         self._shell = _shell_of_this_machine(shell_path, self._environment)
         self.shell_kind = self._shell.kind
         self.shell_path = self._shell.path
@@ -46,6 +46,10 @@ class Runner:
 
         Raises Busy (retry_after 1) when another command of it runs for longer than wait_s seconds."""
         return self._sessions.hold(key, wait_s)
+
+    def fresh_session(self) -> AbstractContextManager[Session]:
+        """Gives a session that begins where all do, and is forgotten after it."""
+        return nullcontext(self._sessions.fresh())
 
     def directory(self, key: str) -> str:
         """Returns the working directory of the session of this key, without waiting for it."""

@@ -33,6 +33,10 @@ class Sessions:
             session = self._sessions.get(key)
             return session.cwd if session else self._home
 
+    def fresh(self) -> Session:
+        """Returns a session that nobody else knows."""
+        return Session(self._home, self._environment)
+
     @contextmanager
     def hold(self, key: str, wait_s: float) -> Iterator[Session]:
         """Gives the session of this key, a new one when it is unknown, to one caller at a time.

@@ -58,7 +58,7 @@ def fields_of(record: Record) -> dict:
         "duration": record.duration, "id": record.id, "state": record.state}
     optional = {"decision": record.decision, "decided_by": record.decided_by, "reasons": list(record.reasons),
                 "output_cut": record.output_cut, "cwd": record.cwd, "proposal_id": record.proposal_id,
-                "forwarded_to": record.forwarded_to}
+                "forwarded_to": record.forwarded_to, "scheduled_id": record.scheduled_id}
     return fields | {name: value for name, value in optional.items() if value} | (
         {} if record.contained is None else {"contained": record.contained})
 
@@ -69,7 +69,7 @@ def intent_of(record: Record) -> dict:
             "agent": record.agent, "reason": record.reason, "decision": record.decision,
             "decided_by": record.decided_by, "reasons": list(record.reasons), "cwd": record.cwd,
             "proposal_id": record.proposal_id, "contained": record.contained, "tool_calls": _calls(record),
-            "forwarded_to": record.forwarded_to}
+            "forwarded_to": record.forwarded_to, "scheduled_id": record.scheduled_id}
 
 
 def unknown(intent: dict, *, agent: str, now: float, more: str) -> Record:
@@ -82,6 +82,7 @@ def unknown(intent: dict, *, agent: str, now: float, more: str) -> Record:
         decision=intent.get("decision"), decided_by=intent.get("decided_by"), reasons=tuple(intent.get("reasons") or ()),
         cwd=intent.get("cwd"), proposal_id=intent.get("proposal_id"),
         contained=intent.get("contained"), forwarded_to=intent.get("forwarded_to"),
+        scheduled_id=intent.get("scheduled_id"),
         tool_calls=tuple(ToolCall(each["name"], each.get("args") or {}) for each in calls) if calls else None)
 
 

@@ -11,6 +11,7 @@ from ananta.agent.background import Repeated
 from ananta.agent.figures import Figures
 from ananta.agent.generation import Generation
 from ananta.agent.loaded_models import LoadedModels
+from ananta.agent.schedule import Scheduler
 from ananta.agent.sgpt import Sgpt
 from ananta.domain.events import CREDENTIALS_CHANGED, TOKEN_ROTATED
 from ananta.hub.membership import Identity, Membership, Rotation, is_due, is_same_place
@@ -29,6 +30,7 @@ from ananta.web.routes.configuration import ConfigurationRoutes
 from ananta.web.routes.llm import LLMRoutes
 from ananta.web.routes.pages import PageRoutes
 from ananta.web.routes.policy import PolicyRoutes
+from ananta.web.routes.schedule import ScheduleRoutes
 from ananta.web.routes.second_factor import SecondFactorRoutes
 from ananta.web.routes.sgpt import SgptRoutes
 from ananta.web.routes.stats import StatsRoutes
@@ -59,6 +61,8 @@ class AgentServer:
         self.figures = self._figures()
         self.heartbeat: Heartbeat | None = None
         self.rotation = self._rotation()
+        self.scheduler = Scheduler(agent.steps, owner=database.local().place,
+                                   scope="hub" if settings.role == "hub" else database.local().place)
         app = web.application(self._parts(), self.access)
         self._extend(app)
         gate = Gate(app, self.access, agent.steps.stopping.is_set)
@@ -77,6 +81,7 @@ class AgentServer:
         self.server.start()
         for job in self.jobs:
             job.start()
+        self.scheduler.start()
         if self.membership is not None:
             self.membership.start()
 
@@ -87,6 +92,7 @@ class AgentServer:
             self.heartbeat.close()
         for job in self.jobs:
             job.close()
+        self.scheduler.close()
         self.server.stop()
 
     def _jobs(self) -> list[Repeated]:
@@ -118,6 +124,7 @@ class AgentServer:
                 PolicyRoutes(agent.decide, agent.policy_files, agent.audit, self.access,
                              cwd=lambda: agent.runner.directory("default")),
                 AuditRoutes(agent.audit, self.access, lambda limit: analysis(agent.steps, limit)), self._llm_routes(),
+                ScheduleRoutes(self.scheduler, self.access, agent.audit, hide=agent.mask.known),
                 EventRoutes(self.streams, self.access), StatsRoutes(self.settings.agent_name, self.figures.snapshot),
                 PageRoutes()]
 
