@@ -102,7 +102,7 @@ class Agent:
             raise CannotStart(cause.message) from cause
         self.unknown = self.journal.open(on_unknown=self._end_leftovers)
         self.events = Events()
-        self.notices = Notices(self.events.tell, self.journal)
+        self.notices = Notices(self.events.tell, self.journal, records_s=settings.tasks_retention_days * 24 * 3600)
         self._mock_answers = mock_answers
         self._verdicts: tuple[tuple, dict[tuple, Verdict]] = ((None, None), {})
         self._models: LanguageModels | None = None

@@ -83,6 +83,13 @@ class Settings:
         None, "key that encrypts the secrets of second factors; default: made once and kept with the secrets; with a Postgres: "
         "made from SECRET_KEY", secret=True, blank=True, shape=(r"[\x21-\x7e]{16,512}", "16 to 512 printable characters"))
     stats_history_size: int = setting(60, "how many snapshots of the statistics are kept, one a minute", low=1, high=100_000)
+    tasks_retention_days: int = setting(
+        30, "how long tasks that are done stay on the board, and records in the terminal log, before they go to the archives; "
+        "0: for ever", unit="days", low=0, high=36500)
+    archived_tasks_retention_days: int = setting(90, "how long tasks stay in the archive before they are deleted; 0: for ever",
+                                                 unit="days", low=0, high=36500)
+    backups_retention_days: int = setting(14, "age at which files in the folder of backups are deleted; 0: never",
+                                          unit="days", low=0, high=36500)
     allow_insecure: bool = setting(False, "allow a HOST that others can reach although there is no token")
     allowed_hosts: tuple[str, ...] = setting((), "further names under which this agent may be addressed", blank=True,
                                              shape=(r"[A-Za-z0-9.:_\[\]-]{1,255}", "host names separated by commas"))

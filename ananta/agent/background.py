@@ -1,45 +1,141 @@
-"""Jobs that are done again and again in the background, each in a thread of its own."""
+"""Jobs that are done again and again beside the work, each in a thread of its own while it runs."""
 import logging
+import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from ananta.errors import AnantaError
-from ananta.store import database
+from ananta.errors import AnantaError, StoreFailed
+from ananta.store import database, leases
 
 log = logging.getLogger(__name__)
 STOP_S = 2.0
+# A job that fails is tried again after this, then after twice as long, up to its interval.
+RETRY_S = 10.0
+ERROR_CHARS = 300
 
 
-class Repeated:
-    """Does a job every every_s seconds, the first time after first_s. A job that fails is logged, and done again the
-    next time; `stopping` is set when it should end early."""
+@dataclass(frozen=True)
+class Job:
+    """work: done every every_s seconds, the first time after first_s; alone: by one of the processes that share a
+    database, not by each."""
 
-    def __init__(self, name: str, job: Callable[[], None], *, every_s: float, first_s: float):
-        self.name, self.job, self.every_s, self.first_s = name, job, every_s, first_s
-        self.stopping = threading.Event()
+    name: str
+    work: Callable[[], object]
+    every_s: float
+    first_s: float
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """How a job stands. interval, duration: seconds; last_run, next_run: epoch seconds; error: what its last run failed
+    with; elsewhere: another process that shares the database does it."""
+
+    name: str
+    interval: float
+    last_run: float | None
+    duration: float | None
+    error: str | None
+    next_run: float
+    running: bool
+    elsewhere: bool
+
+
+class _State:
+    def __init__(self, job: Job):
+        self.job = job
+        self.due = time.monotonic() + job.first_s
+        self.last_run: float | None = None
+        self.duration: float | None = None
+        self.error: str | None = None
+        self.failures = 0
+        self.elsewhere = False
+        self.thread: threading.Thread | None = None
+
+
+class Jobs:
+    """Does all jobs. `stopping` is set when one that takes long should end early."""
+
+    def __init__(self, jobs: Iterable[Job], *, stopping: threading.Event | None = None, retry_s: float = RETRY_S,
+                 now: Callable[[], float] = time.time):
+        self.now, self.retry_s = now, retry_s
+        self.stopping = stopping or threading.Event()
+        self._states = [_State(each) for each in jobs]
+        self._owner = os.urandom(8).hex()
+        self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Ends it; a job that does not hear of that is waited for two seconds at most."""
+        """Ends it; jobs that do not hear of that are waited for two seconds at most. What only one may do, another one
+        may do at once."""
         self.stopping.set()
-        if self._thread is not None:
-            self._thread.join(STOP_S)
+        with self._wake:
+            self._wake.notify_all()
+        until = time.monotonic() + STOP_S
+        for thread in [self._thread, *(each.thread for each in self._states)]:
+            if thread is not None:
+                thread.join(max(0.0, until - time.monotonic()))
+        for state in self._states:
+            if _shared(state.job) and state.last_run is not None and not state.elsewhere:
+                try:
+                    leases.give_back(_lease(state.job), self._owner)
+                except StoreFailed as failure:
+                    log.info("the lease of %s runs out by itself: %s", state.job.name, failure.message)
+
+    def report(self) -> list[JobReport]:
+        """Returns how all jobs stand."""
+        with self._wake:
+            return [JobReport(each.job.name, each.job.every_s, each.last_run, each.duration, each.error,
+                              self.now() + max(0.0, each.due - time.monotonic()), each.thread is not None, each.elsewhere)
+                    for each in self._states]
+
+    # ---
 
     def _run(self) -> None:
-        wait_s = self.first_s
-        while not self.stopping.wait(wait_s):
-            wait_s = self.every_s
-            try:
-                self.job()
-            except Exception as failure:
-                if self.stopping.is_set():
-                    break
-                if isinstance(failure, AnantaError):
-                    log.warning("%s: %s", self.name, failure.message)
+        while not self.stopping.is_set():
+            with self._wake:
+                for state in self._states:
+                    if state.thread is None and state.due <= time.monotonic():
+                        state.thread = threading.Thread(target=self._do, args=(state,), name=state.job.name, daemon=True)
+                        state.thread.start()
+                waiting = [each.due for each in self._states if each.thread is None]
+                self._wake.wait(max(0.0, min(waiting) - time.monotonic()) if waiting else None)
+
+    def _do(self, state: _State) -> None:
+        job, start, began = state.job, time.monotonic(), self.now()
+        error, elsewhere = None, False
+        try:
+            elsewhere = _shared(job) and not leases.take(_lease(job), self._owner, began + 1.5 * job.every_s, began)
+            if not elsewhere:
+                job.work()
+        except Exception as failure:
+            error = failure.message if isinstance(failure, AnantaError) else f"{type(failure).__name__}: {failure}"
+            if not self.stopping.is_set():
+                if isinstance(failure, (AnantaError, OSError)):
+                    log.warning("%s: %s", job.name, error)
                 else:
-                    log.exception("%s failed unexpectedly", self.name)
+                    log.exception("%s failed unexpectedly", job.name)
         database.close_mine()
+        with self._wake:
+            state.elsewhere, state.thread = elsewhere, None
+            state.failures = 0 if error is None else state.failures + 1
+            state.error = error and error[:ERROR_CHARS]
+            if not elsewhere:
+                state.last_run, state.duration = began, time.monotonic() - start
+            state.due = time.monotonic() + (job.every_s if error is None else
+                                            min(job.every_s, self.retry_s * 2 ** min(state.failures - 1, 20)))
+            self._wake.notify_all()
+
+
+def _shared(job: Job) -> bool:
+    return job.alone and database.shared()
+
+
+def _lease(job: Job) -> str:
+    return f"job: {job.name}"

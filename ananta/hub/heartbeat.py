@@ -12,7 +12,7 @@ from ananta.errors import AnantaError
 from ananta.hub import asking
 from ananta.hub.asking import NoAnswer
 from ananta.hub.registry import Registry
-from ananta.store import agents, database, leases, stats
+from ananta.store import agents, database, leases
 
 log = logging.getLogger(__name__)
 LEASE = "heartbeat"
@@ -21,19 +21,15 @@ THREADS = 16
 
 
 class Heartbeat:
-    """One round is `round()`: ask all agents, keep the figures of the minute, remove what is old.
+    """One round is `round()`: ask all agents."""
 
-    snapshot: the figures; keep: how many of them; prune: what else removes something old, given the time."""
-
-    def __init__(self, registry: Registry, *, snapshot: Callable[[], dict], keep: int, every_s: float = EVERY_S,
-                 now: Callable[[], float] = time.time):
-        self.registry, self.snapshot, self.keep, self.every_s, self.now = registry, snapshot, keep, every_s, now
-        self.prune: list[Callable[[float], object]] = []
+    def __init__(self, registry: Registry, *, every_s: float = EVERY_S, now: Callable[[], float] = time.time):
+        self.registry, self.every_s, self.now = registry, every_s, now
         self.stopping = threading.Event()
         self._owner = os.urandom(8).hex()
 
     def round(self) -> None:
-        """Does everything once, unless another hub on this database does."""
+        """Asks everyone once, unless another hub on this database does."""
         now = self.now()
         if not leases.take(LEASE, self._owner, now + 1.5 * self.every_s, now):
             return
@@ -41,14 +37,6 @@ class Heartbeat:
         if self.stopping.is_set():
             return
         self.registry.expire()
-        stats.add(self.snapshot(), keep=self.keep)
-        for job in self.prune:
-            try:
-                job(self.now())
-            except AnantaError as failure:
-                log.warning("something old could not be removed: %s", failure.message)
-            except Exception:
-                log.exception("something old could not be removed")
 
     def close(self) -> None:
         """Lets a round end early, and another hub take over at once."""

@@ -21,6 +21,7 @@ from ananta.errors import CannotStart, JournalFailed, StoreFailed
 from ananta.store import database, records
 from ananta.store.files import private_directory
 from ananta.store.intents import Intents
+from ananta.store.log_archive import LogArchive, contained, forget_rows, oldest_time
 from ananta.store.log_files import LogFiles, backwards, repair
 from ananta.store.log_index import LogIndex, Position, position
 from ananta.store.log_lines import Newest, parse
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 RETRY_S, LOOK_S, GATHER_S, FAILED_S = 1.0, 5.0, 0.2, 5.0
 IMPORT_BYTES = 256 << 10
 TASKS = 10_000
+DAY_S = 24 * 3600.0
 
 
 class Journal:
@@ -150,12 +152,34 @@ class Journal:
         return database.local().rows("SELECT coalesce(sum(records), 0) FROM journal_position")[0][0]
 
     def knows(self, run_ids: Collection[str]) -> set[str]:
-        """Returns which of these runs are indexed, or wait to be written. Looks at the whole table."""
+        """Returns which of these runs are indexed, wait to be written, or are in the archive. Looks at all there is."""
         with self._lock:
             waiting = {each.id for each in self._pending}
         found = database.local().rows("SELECT run_id FROM journal WHERE run_id IN (SELECT value FROM json_each(?))",
                               msgspec.json.encode(list(run_ids)).decode())
-        return {run_id for (run_id,) in found} | waiting.intersection(run_ids)
+        known = {run_id for (run_id,) in found} | waiting.intersection(run_ids)
+        try:
+            return known | contained(self.data_dir, set(run_ids) - known)
+        except OSError as cause:
+            raise StoreFailed(f"The archive of the log cannot be read: {cause}") from cause
+
+    def archive(self, before: float, stopping: Callable[[], bool] = lambda: False) -> int:
+        """Moves full files whose records all ended before this moment (epoch seconds) to the archive, and forgets what the
+        index knows of them; returns how many files. So that there are such files, a file is full, too, when its first
+        record is a quarter as old as that, but at least a day. Raises StoreFailed: then nothing is lost."""
+        age_s = max(DAY_S, (self.now() - before) / 4)
+        first = oldest_time(self._files.current)
+        if first is not None and first < self.now() - age_s:
+            with self._lock:
+                self._write_pending()
+                self._writer.rotate()
+        at = position()
+        moved = 0
+        # The last line of an empty file's predecessor is what the next record will name.
+        if at is not None and self._writer.place()[1] > 0:
+            moved = LogArchive(self._files).move_old(before, at.generation, stopping)
+        forget_rows(self._files, before, stopping)
+        return moved
 
     def behind(self) -> bool:
         """Whether anything in the files is not indexed yet."""

@@ -10,11 +10,40 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
+
+from ananta.errors import JournalFailed
 from ananta.store import files
 from ananta.store.log_lines import parse
 
 BLOCK = 1 << 16
 NAME = "terminal_log"
+ARCHIVE, ARCHIVE_STATE = "terminal_log_archive.jsonl", "terminal_log_archive.json"
+
+
+class Archived(msgspec.Struct, frozen=True):
+    """How far the log is archived. generation: of the last file that was moved; size: of the archive after that; moving: of
+    the file that is being moved, 0: none; gaps: the places in the archive before which files are missing."""
+
+    generation: int = 0
+    size: int = 0
+    moving: int = 0
+    gaps: tuple[int, ...] = ()
+
+    @property
+    def newest(self) -> int:
+        return max(self.generation, self.moving)
+
+
+def archived(data_dir: Path) -> Archived:
+    """Returns how far the log is archived. Raises JournalFailed for a file that does not say so, and OSError."""
+    path = data_dir / ARCHIVE_STATE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Archived)
+    except FileNotFoundError:
+        return Archived()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as cause:
+        raise JournalFailed(f"The file {path} is damaged: restore it, or remove it together with {ARCHIVE}.") from cause
 
 
 class LogFiles:
@@ -23,7 +52,7 @@ class LogFiles:
     def __init__(self, data_dir: Path, *, at_least: int = 1):
         self.data_dir = data_dir
         self.current = data_dir / f"{NAME}.jsonl"
-        self.newest = max([at_least, *(each + 1 for each in self.rotated())])
+        self.newest = max([at_least, archived(data_dir).newest + 1, *(each + 1 for each in self.rotated())])
         # Between a rename and the next open of the same name lies a moment in which both are the same file.
         self.lock = threading.Lock()
 

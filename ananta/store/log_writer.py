@@ -46,6 +46,15 @@ class LogWriter:
         self._size, self._link, self._torn = self._size + len(written), link, False
         return line.rstrip(b"\n")
 
+    def rotate(self) -> None:
+        """Goes on in a new file, unless this one is empty or does not end with a whole line. Raises JournalFailed."""
+        try:
+            self._follow()
+            if self._size and not self._torn:
+                self._rotate()
+        except OSError as cause:
+            raise JournalFailed(f"The file {self.files.current} cannot be followed: {files.reason(cause)}") from cause
+
     def _follow(self) -> None:
         """Notices what others did to the file: appended, cut it, put another in its place."""
         try:

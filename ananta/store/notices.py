@@ -48,10 +48,13 @@ class Notices:
     """Sends and receives, each in a thread of its own; nobody who has something to tell waits for the database.
 
     tell: what an event of another hub is given to; keep_s: how long a hub may be away without missing anything;
-    waiting: how much may wait here while the database is away."""
+    waiting: how much may wait here while the database is away; records_s: how old a record may be that the others are
+    given, 0: however old."""
 
-    def __init__(self, tell: Callable[[Event], None], journal: Journal, *, keep_s: float = KEEP_S, waiting: int = WAITING):
+    def __init__(self, tell: Callable[[Event], None], journal: Journal, *, keep_s: float = KEEP_S, waiting: int = WAITING,
+                 records_s: float = 0.0):
         self.tell, self.journal, self.keep_s, self.waiting = tell, journal, keep_s, waiting
+        self.records_s = records_s
         self.origin = os.urandom(8).hex()
         self.listening = threading.Event()
         self._outbox: deque[_Told] = deque()
@@ -185,7 +188,7 @@ class Notices:
             if self.journal.behind():
                 self._behind = True
                 return
-            for lacking in shared_journal.missing():
+            for lacking in shared_journal.missing(time.time() - self.records_s if self.records_s else 0.0):
                 self._write([_of(each) for each in lacking])
                 # What happens now does not wait for what was.
                 self._send_waiting()

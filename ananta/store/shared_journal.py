@@ -14,6 +14,7 @@ from ananta.store.records import plain
 
 # How far back a start looks for records that the others do not have, and how many it looks at together.
 LOOK_BACK, PAGE = 50_000, 200
+PRUNED = 1000
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,25 @@ def share(found: Iterable[TaskRecord]) -> None:
                          [(place, each.run_id, each.task_id, each.timestamp, each.raw.decode()) for each in found])
 
 
-def missing() -> Iterator[list[TaskRecord]]:
+def prune(before: float) -> int:
+    """Forgets some of the records that ended before this moment (epoch seconds), of all hubs; returns how many, 0: none is
+    left. They stay in the log of the hub that has them."""
+    with database.writing():
+        return database.change("DELETE FROM shared_journal WHERE (place, run_id) IN (SELECT place, run_id FROM shared_journal "
+                               "WHERE timestamp < ? ORDER BY timestamp LIMIT ?)", before, PRUNED)
+
+
+def missing(since: float = 0.0) -> Iterator[list[TaskRecord]]:
     """Gives the records of tasks among the last lines of the own log that the other hubs do not have: newest first, in
-    lists of a few. Raises StoreFailed."""
+    lists of a few; only those that ended at `since` (epoch seconds) or later. Raises StoreFailed."""
     place = database.local().place
     before = database.local().rows("SELECT coalesce(max(seq), 0) + 1 FROM journal")[0][0]
     oldest = before - LOOK_BACK
     while before > oldest:
         rows = database.local().rows(
             "SELECT seq, CAST(record AS BLOB), run_id, task_id, coalesce(timestamp, 0) FROM journal WHERE seq < ? AND seq >= ? "
-            "AND run_id IS NOT NULL AND task_id IS NOT NULL AND record IS NOT NULL ORDER BY seq DESC LIMIT ?",
-            before, oldest, PAGE)
+            "AND run_id IS NOT NULL AND task_id IS NOT NULL AND record IS NOT NULL AND coalesce(timestamp, 0) >= ? "
+            "ORDER BY seq DESC LIMIT ?", before, oldest, since, PAGE)
         if not rows:
             return
         before = rows[-1][0]

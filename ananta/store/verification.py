@@ -9,19 +9,19 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import chain as joined
 from itertools import islice, pairwise
 from pathlib import Path
 
 import msgspec
 
 from ananta.errors import StoreFailed
-from ananta.store import chain
-from ananta.store.log_files import LogFiles, forwards
+from ananta.store import chain, log_archive
+from ananta.store.log_files import ARCHIVE, LogFiles, forwards
 from ananta.store.log_lines import parse
 
 ALTERED, REMOVED, INSERTED = "altered", "removed", "inserted"
 AROUND = 256
+UNNUMBERED = 1 << 50
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class _Line:
     raw: bytes
     link: str
     chained: bool
+    # What preceded it is not there.
+    first: bool = False
 
 
 class _Facts:
@@ -120,37 +122,42 @@ class _Reader:
         self.facts = facts
         while True:
             files = LogFiles(data_dir, at_least=max(facts.first_seq, default=1))
-            before = files.rotated()
+            before = files.rotated(), log_archive.standing(data_dir)
             self.files, self.opened = files, files.open_from(files.oldest(), stack)
-            # The service may have renamed a file in between.
-            if files.rotated() == before:
+            fd, end = log_archive.opened(data_dir, stack)
+            # The service may have renamed or moved a file in between.
+            if (files.rotated(), log_archive.standing(data_dir)) == before:
                 break
+        self.archived, self.archive = before[1], (fd, end) if fd is not None and end else None
         self.first = self.opened[0][0] if self.opened else files.newest
         self.recent: deque[_Line] = deque(maxlen=AROUND)
         self.lines = self.chained = 0
 
     def read(self) -> Verification:
         finding = self._first_finding()
-        missing = tuple(self.files.path(each).name for each in range(1, self.first)) if self.first > 1 else ()
+        missing = tuple(self.files.path(each).name for each in range(self.archived.generation + 1 if self.archive else 1, self.first))
         return Verification(self.lines, self.chained, self.lines - self.chained, missing, finding)
 
     def _all(self) -> Iterator[_Line]:
-        seq = 1
+        number = 0
+        for number, (at, raw) in enumerate(log_archive.lines(*self.archive) if self.archive else (), 1):
+            # The index knows nothing of them any more.
+            yield _Line(number - UNNUMBERED, ARCHIVE, number, raw, chain.link_of(raw), chain.chained(raw),
+                        at in self.archived.gaps)
+        seq, first = 1, number > 0 and self.archived.generation + 1 != self.first
         for generation, fd in self.opened:
             seq = self.facts.first_seq.get(generation, seq)
             name = os.path.basename(self.files.path(generation))
             for number, raw in enumerate(forwards(fd), 1):
-                yield _Line(seq, name, number, raw, chain.link_of(raw), chain.chained(raw))
-                seq += 1
+                yield _Line(seq, name, number, raw, chain.link_of(raw), chain.chained(raw), first)
+                seq, first = seq + 1, False
 
     def _first_finding(self) -> Finding | None:
         stream = self._all()
-        first = next(stream, None)
-        start = first.seq if first else 1
-        known = self.facts.links(start)
+        known = self.facts.links(self.facts.first_seq.get(self.first, 1))
         row = next(known, None)
         last: _Line | None = None
-        for line in joined([first] if first else [], stream):
+        for line in stream:
             while row and row[0] < line.seq:
                 # A whole file between two others is gone.
                 return self._removed(row[0], line)
@@ -178,9 +185,9 @@ class _Reader:
 
     def _continues(self, line: _Line, last: _Line | None) -> bool:
         prev = chain.prev_of(line.raw)
-        if last is None:
+        if last is None or line.first:
             # What preceded the oldest file that is here cannot be known.
-            return self.first > 1 or prev == chain.FIRST
+            return line.first or self.first > 1 or prev == chain.FIRST
         return prev == last.link
 
     def _broken_chain(self, line: _Line, last: _Line | None, stream: Iterator[_Line]) -> Finding:

@@ -1,22 +1,25 @@
 """The web of an agent, worker or hub: its routes, its gate, its server, and the jobs that go on beside it."""
 import logging
+import threading
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ananta import __version__, extensions
+from ananta.agent import housekeeping
 from ananta.agent.audit_analysis import analysis
-from ananta.agent.background import Repeated
+from ananta.agent.background import Job, Jobs
 from ananta.agent.figures import Figures
 from ananta.agent.generation import Generation
+from ananta.agent.housekeeping import Retention
 from ananta.agent.loaded_models import LoadedModels
 from ananta.agent.schedule import Scheduler
 from ananta.agent.sgpt import Sgpt
 from ananta.domain.events import CREDENTIALS_CHANGED, TOKEN_ROTATED
 from ananta.hub.membership import Identity, Membership, Rotation, is_due, is_same_place
 from ananta.settings import Settings, is_loopback, secret_names
-from ananta.store import accounts, database, limits, stats
+from ananta.store import accounts, database, stats
 from ananta.store.limits import Bans, Limit
 from ananta.store.secrets import new_token
 from ananta.store.shared_journal import TaskLog
@@ -79,8 +82,7 @@ class AgentServer:
 
     def start(self) -> None:
         self.server.start()
-        for job in self.jobs:
-            job.start()
+        self.jobs.start()
         self.scheduler.start()
         if self.membership is not None:
             self.membership.start()
@@ -90,20 +92,25 @@ class AgentServer:
             self.membership.close()
         if self.heartbeat is not None:
             self.heartbeat.close()
-        for job in self.jobs:
-            job.close()
+        self.jobs.close()
         self.scheduler.close()
         self.server.stop()
 
-    def _jobs(self) -> list[Repeated]:
-        rotation = Repeated("token rotation", self._rotate_old, every_s=600, first_s=ROTATE_FIRST_S)
-        if self.settings.role != "hub":
-            return [rotation, Repeated("figures", self._keep_figures, every_s=60, first_s=60)]
-        from ananta.hub.heartbeat import EVERY_S, FIRST_S, Heartbeat
+    def _jobs(self) -> Jobs:
+        settings, agent, stopping = self.settings, self.agent, threading.Event()
+        retention = Retention(settings.tasks_retention_days, settings.archived_tasks_retention_days,
+                              settings.backups_retention_days)
+        jobs = [Job("token age", self._rotate_old, 600, ROTATE_FIRST_S),
+                Job("statistics", self._keep_figures, 60, 4 if agent.hub else 60, alone=True),
+                *housekeeping.jobs(retention, agent.journal, agent.data_dir, hub=agent.hub is not None,
+                                   stopping=lambda: stopping.is_set() or agent.steps.stopping.is_set())]
+        if agent.hub is not None:
+            from ananta.hub.heartbeat import EVERY_S, FIRST_S, Heartbeat
 
-        self.heartbeat = Heartbeat(self.agent.hub.registry, snapshot=self.figures.snapshot, keep=self.settings.stats_history_size)
-        self.heartbeat.prune += [accounts.prune, limits.prune, lambda now: self.agent.hub.steps.note_rest()]
-        return [rotation, Repeated("heartbeat", self.heartbeat.round, every_s=EVERY_S, first_s=FIRST_S)]
+            self.heartbeat = Heartbeat(agent.hub.registry)
+            jobs += [Job("heartbeat", self.heartbeat.round, EVERY_S, FIRST_S),
+                     Job("task history", agent.hub.steps.note_rest, 60, 60)]
+        return Jobs(jobs, stopping=stopping)
 
     def _keep_figures(self) -> None:
         stats.add(self.figures.snapshot(), keep=self.settings.stats_history_size)
@@ -125,7 +132,8 @@ class AgentServer:
                              cwd=lambda: agent.runner.directory("default")),
                 AuditRoutes(agent.audit, self.access, lambda limit: analysis(agent.steps, limit)), self._llm_routes(),
                 ScheduleRoutes(self.scheduler, self.access, agent.audit, hide=agent.mask.known),
-                EventRoutes(self.streams, self.access), StatsRoutes(self.settings.agent_name, self.figures.snapshot),
+                EventRoutes(self.streams, self.access), StatsRoutes(self.settings.agent_name, self.figures.snapshot,
+                                                                           jobs=lambda: self.jobs.report()),
                 PageRoutes()]
 
     def _llm_routes(self) -> LLMRoutes:

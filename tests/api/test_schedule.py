@@ -1,5 +1,6 @@
 """The scheduler over HTTP: real processes, real seconds."""
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -178,7 +179,7 @@ def test_several_hubs_run_each_time_once(start, postgres_server):
     eventually(lambda: len(runs(hubs[1], entry)) >= before + 2)
     times = sorted(each["timestamp"] - each["duration"] for hub in hubs for each in runs(hub, entry))
     # One occurrence is due a whole interval after the one before, whoever ran that.
-    assert all(later - earlier > 0.9 for earlier, later in zip(times, times[1:], strict=False)), times
+    assert all(later - earlier > 0.9 for earlier, later in pairwise(times)), times
 
 
 @pytest.mark.parametrize(("body", "code"), [

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from bottle import Bottle
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from ananta.agent.background import JobReport
 from ananta.store import stats
 from ananta.web.access import AUTH
 from ananta.web.responses import Raw
@@ -23,6 +24,14 @@ class Snapshot:
 @dataclass
 class StatsAnswer(Snapshot):
     agent_name: str
+    jobs: list[JobReport] | UnsetType = UNSET
+
+
+@dataclass
+class StatsQuery:
+    """jobs: 1 for how the jobs in the background stand, too."""
+
+    jobs: Annotated[int, Meta(ge=0, le=1)] = 0
 
 
 @dataclass
@@ -32,19 +41,20 @@ class HistoryQuery:
 
 
 class StatsRoutes:
-    """What the agent is doing. snapshot: the figures of now."""
+    """What the agent is doing. snapshot: the figures of now; jobs: how its jobs stand."""
 
-    def __init__(self, agent_name: str, snapshot: Callable[[], dict]):
-        self.agent_name, self.snapshot = agent_name, snapshot
+    def __init__(self, agent_name: str, snapshot: Callable[[], dict], jobs: Callable[[], list[JobReport]]):
+        self.agent_name, self.snapshot, self.jobs = agent_name, snapshot, jobs
 
     def mount(self, app: Bottle) -> None:
         for prefix in ("", "/api/system"):
-            app.get(f"{prefix}/stats", callback=self.now, access=AUTH, gives=StatsAnswer)
+            app.get(f"{prefix}/stats", callback=self.now, access=AUTH, query=StatsQuery, gives=StatsAnswer)
             app.get(f"{prefix}/stats/history", callback=self.history, access=AUTH, query=HistoryQuery, gives=list[Snapshot])
 
-    def now(self) -> dict:
-        """The figures of now: agents and tasks of a hub, commands and use of this process."""
-        return {**self.snapshot(), "agent_name": self.agent_name}
+    def now(self, query: StatsQuery) -> dict:
+        """The figures of now: agents and tasks of a hub, commands and use of this process; with `jobs=1` how the jobs in the
+        background stand."""
+        return {**self.snapshot(), "agent_name": self.agent_name, **({"jobs": self.jobs()} if query.jobs else {})}
 
     def history(self, query: HistoryQuery) -> Raw:
         """The figures of each minute, oldest first: the newest `limit`, without the newest `offset`."""
