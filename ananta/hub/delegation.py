@@ -14,12 +14,11 @@ import msgspec
 
 from ananta.domain import delegation as rules
 from ananta.domain import tasks
+from ananta.domain.addresses import Refused, check_host
 from ananta.domain.delegation import Report
 from ananta.domain.redaction import masked
 from ananta.domain.tasks import Task
 from ananta.errors import DelegationFailed, ForwardingFailed, InvalidInput, NotFound, ShuttingDown, StoreFailed
-from ananta.hub import addresses
-from ananta.hub.addresses import Refused
 from ananta.hub.callbacks import TaskNews
 from ananta.hub.forwarding import OutcomeUnknown, Workers, failed, told, unwrapped
 from ananta.hub.registry import Registry
@@ -148,7 +147,7 @@ class Delegation:
 
 def _check(url: str) -> None:
     try:
-        addresses.check_host(urlsplit(url).hostname or "")
+        check_host(urlsplit(url).hostname or "")
     except Refused as refused:
         raise InvalidInput(f"agent_url is not possible: {refused}", details="agent_url") from refused
 

@@ -301,7 +301,7 @@ def locked(task_id: str, tables: Tables = BOARD) -> tuple[Task, str, str]:
     raise missing(task_id)
 
 
-def _store(before: Task, after: Task, now: float, *, recent: str | None = None) -> Task:
+def _store(before: Task, after: Task, now: float, *, recent: str | None = None, table: str = "tasks") -> Task:
     old, new = vars(before), vars(after)
     changed = [name for name in FIELDS if new[name] is not old[name] and new[name] != old[name]]
     if not changed:
@@ -313,7 +313,7 @@ def _store(before: Task, after: Task, now: float, *, recent: str | None = None) 
         columns["board"] = rules.normalised(after.status)
     if recent is not None:
         columns["recent"] = recent
-    database.change(f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?", *columns.values(),
+    database.change(f"UPDATE {table} SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?", *columns.values(),
                     after.id)
     return after
 
