@@ -13,18 +13,17 @@ import time
 from tests.bench._measure import Client, ananta, line, scratch
 
 CLIENTS, ROUNDS, REQUESTS, EVENTS = 500, 7, 400, 40
-REQUEST = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Watchers:
     """Clients of /events, read in this thread."""
 
-    def __init__(self, address: tuple[str, int], count: int):
+    def __init__(self, address: tuple[str, int], count: int, path: str = "/events"):
         self.selector = selectors.DefaultSelector()
         self.sockets = []
         for _ in range(count):
             each = socket.create_connection(address)
-            each.sendall(REQUEST)
+            each.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             self.sockets.append(each)
         for each in self.sockets:
             data = b""

@@ -1,6 +1,6 @@
 """What the views of the reference client cost on a large hub, and what fifty open dashboards do.
 
-How: a hub with 10,000 tasks, 200 agents, 1,000 templates, 50 teams and 100,000 audit entries; each call of each view five
+How: a hub with 10,000 tasks and 2,000 in the archive, 200 agents, 1,000 templates, 50 teams and 100,000 audit entries; each call of each view five
 times over one keep-alive connection (the whole list of tasks over one of its own), the median wall time of each. Then fifty clients with an open event stream each ask
 the five calls of the dashboard every ten seconds, spread evenly; the processor time of the hub's process over 40 s.
 `postgres` as argument: with Postgres.
@@ -20,12 +20,13 @@ from ananta.domain.tasks import Step, Task
 from ananta.domain.teams import NewMember
 from ananta.domain.templates import Template
 from ananta.hub.teams import Teams
-from ananta.store import agents, database, stats, tasks, templates
+from ananta.store import agents, archive, database, stats, tasks, templates
 from tests import postgres
 from tests.bench._measure import Client, ananta, line, scratch
 from tests.bench.streams import Watchers
 
-TASKS, AGENTS, TEMPLATES, TEAMS, AUDIT = 10_000, 200, 1_000, 50, 100_000
+TOKEN = "views-token-0123456789"
+TASKS, ARCHIVED, AGENTS, TEMPLATES, TEAMS, AUDIT = 12_000, 2_000, 200, 1_000, 50, 100_000
 BROWSERS, EVERY_S, MEASURED_S, CALLS = 50, 10.0, 40.0, 5
 DASHBOARD = ("/stats", "/stats/history", "/teams", "/teams/roles", "/agents")
 VIEWS = {
@@ -67,6 +68,8 @@ def fill(folder: Path, url: str | None) -> None:
                                          created_at=now - number, updated_at=now - number))
                 if number % 3 == 0:
                     tasks.record(task.id, f"run-{number}", step, now)
+    for number in range(ARCHIVED):
+        archive.archive(f"T-{133_455 - number}", now)
     for start in range(0, AUDIT, 5000):
         with database.writing():
             database.change_many(
@@ -76,16 +79,20 @@ def fill(folder: Path, url: str | None) -> None:
     database.close()
 
 
+def with_token(path: str) -> str:
+    return f"{path}{'&' if '?' in path else '?'}token={TOKEN}"
+
+
 def wall_ms(address: tuple[str, int], client: Client, path: str) -> float:
     start = time.perf_counter()
     if path == "/tasks":
         connection = http.client.HTTPConnection(*address, timeout=60)  # the whole list ends its connection
-        connection.request("GET", path)
+        connection.request("GET", with_token(path))
         answer = connection.getresponse()
         status, body = answer.status, answer.read()
         connection.close()
     else:
-        status, body = client.call("GET", path)
+        status, body = client.call("GET", with_token(path))
     taken = (time.perf_counter() - start) * 1000
     if status != 200 or not body:
         raise SystemExit(f"GET {path}: {status} {body[:200]!r}")
@@ -107,7 +114,7 @@ def views(hub) -> bool:
             ("teams", "POST", "/teams/setup-scrum", {"name": "Another"}, 201),
             ("assistant", "POST", "/llm/generate", {"prompt": "hello"}, 200)):
         start = time.perf_counter()
-        status, answer = client.call(method, path, json.dumps(body).encode())
+        status, answer = client.call(method, with_token(path), json.dumps(body).encode())
         taken = (time.perf_counter() - start) * 1000
         good.append(line(f"{view}: {method} {path}", f"{taken:.1f} ms", "< 200 ms", status == wanted and taken < 200))
         if status != wanted:
@@ -116,13 +123,13 @@ def views(hub) -> bool:
 
 
 def polling(hub) -> bool:
-    streams, stop, wrong = Watchers(hub.address, BROWSERS), threading.Event(), []
+    streams, stop, wrong = Watchers(hub.address, BROWSERS, with_token("/events")), threading.Event(), []
     def browse(number: int) -> None:
         client = Client(hub.address)
         stop.wait(EVERY_S * number / BROWSERS)
         while not stop.is_set():
             begun = time.monotonic()
-            wrong.extend(path for path in DASHBOARD if client.call("GET", path)[0] != 200)
+            wrong.extend(path for path in DASHBOARD if client.call("GET", with_token(path))[0] != 200)
             stop.wait(max(0.0, EVERY_S - (time.monotonic() - begun)))
         client.close()
 
@@ -145,7 +152,7 @@ def main() -> int:
     with scratch() as folder, contextlib.ExitStack() as stack:
         url = stack.enter_context(postgres.server()).database() if on_postgres else None
         fill(folder, url)
-        hub = ananta(folder, "--role", "hub", DEFAULT_PROVIDER="mock", AGENT_OFFLINE_TIMEOUT="86400", **({"DATABASE_URL": url} if url else {}))
+        hub = ananta(folder, "--role", "hub", AGENT_TOKEN=TOKEN, DEFAULT_PROVIDER="mock", AGENT_OFFLINE_TIMEOUT="86400", **({"DATABASE_URL": url} if url else {}))
         stack.callback(hub.stop)
         return 0 if all([views(hub), polling(hub)]) else 1
 
