@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STOP_COMMANDS_S = 5.0
-PRIVATE = ("config.json", "ananta.db", "backups")  # in the data directory: what may hold keys, and is not masked
+PRIVATE = ("config.json", "ananta.db", "backups", "restored")  # in the data directory: what may hold keys, and is not masked
 VERDICTS, VERDICT_CHARS = 512, 4096
 
 

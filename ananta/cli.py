@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ananta import __version__
+from ananta import __version__, cli_state
 from ananta.errors import AnantaError, ApprovalRequired, CannotStart, CommandDenied, InvalidInput, LLMFailed
 
 FAILED, USAGE, NOT_RUN, NO_MODEL, DENIED, INTERRUPTED = 1, 2, 3, 4, 5, 130
@@ -156,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
                  "nothing", "ananta policy replay new-policy.json", to=policy)
     replay.add_argument("file", metavar="FILE", help="the rules to try")
     _add_service(add, family("service", "this program as a service of the machine"))
+    cli_state.add(add, _settings, say)
     add("version", _version, "print the version", "ananta version")
     return parser
 

@@ -19,6 +19,8 @@ from ananta.domain.configuration import is_address
 from ananta.errors import InvalidInput, SettingInvalid
 
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
+# No setting, since it is none of the service, but as secret: the passphrase of a backup that is made or restored.
+BACKUP_PASSPHRASE = "ANANTA_BACKUP_PASSPHRASE"
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 DECIMAL_NUMBER = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,6})?", re.ASCII)
@@ -128,6 +130,9 @@ class Settings:
     max_model_calls: int = setting(16, "model calls waiting at once; one more is answered 503", low=1, high=64)
     log_rotate_mb: int = setting(100, "size at which the terminal log goes on in a new file", unit="MiB", low=1,
                                  high=100_000)
+    backup_every_hours: int = setting(0, "how often a backup is made by itself, in the folder backups of the data folder; 0: never",
+                                      unit="hours", low=0, high=8760)
+    backup_keep: int = setting(7, "how many of these backups are kept", low=1, high=1000)
     log_level: str = setting("INFO", "least level that is logged", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     ai_agent_log_json: bool = setting(False, "log one JSON object a line")
     agent_extensions: tuple[str, ...] = setting(
@@ -158,7 +163,7 @@ def alias_text(field: dataclasses.Field) -> str:
 
 def secret_names() -> list[str]:
     """Environment names that no child process may see."""
-    return [environment_name(field) for field in listed() if field.metadata["secret"]]
+    return [*(environment_name(field) for field in listed() if field.metadata["secret"]), BACKUP_PASSPHRASE]
 
 
 def kind(field: dataclasses.Field) -> typing.Any:

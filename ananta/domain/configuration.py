@@ -124,6 +124,38 @@ def masked(whole: Mapping) -> dict:
     return shown
 
 
+def is_secret(key: str) -> bool:
+    """Whether a key of the configuration, also one we do not know, names something that must not be shown."""
+    return key in SECRET_KEYS or key.lower().endswith(("api_key", "token", "secret", "password", "passphrase"))
+
+
+def parted(stored: Mapping, above: str = "") -> tuple[dict, dict[str, object]]:
+    """Returns the stored configuration without its secrets, and the secrets by name ("llm_config.api_key")."""
+    rest, secrets = {}, {}
+    for key, value in stored.items():
+        if is_secret(key):
+            secrets[above + key] = value
+        elif isinstance(value, Mapping):
+            rest[key], inner = parted(value, f"{above}{key}.")
+            secrets |= inner
+        else:
+            rest[key] = value
+    return rest, secrets
+
+
+def joined(rest: Mapping, secrets: Mapping[str, object]) -> dict:
+    """Returns what `parted` has taken apart."""
+    whole = dict(rest)
+    for name, value in secrets.items():
+        place = whole
+        *above, last = name.split(".")
+        for each in above:
+            inner = place.get(each)
+            place[each] = place = dict(inner) if isinstance(inner, Mapping) else {}
+        place[last] = value
+    return whole
+
+
 def model_setting(stored: Mapping, defaults: Mapping, given: frozenset[str], *, provider: str | None = None,
                   model: str | None = None) -> ModelSetting:
     """Returns the model setting, with another provider or model where a request names one.

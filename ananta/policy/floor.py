@@ -264,6 +264,10 @@ def _own_command(args: list[str]) -> str | None:
         return "`token` prints or changes this program's own secret"
     if operands[:2] in (["service", "uninstall"], ["service", "stop"], ["service", "remove"], ["service", "disable"]):
         return "this program would be uninstalled or stopped"
+    if operands[:1] in (["restore"], ["update"]):
+        return f"`{operands[0]}` would replace this program, or everything it has on record"
+    if operands[:1] == ["backup"] and "--with-secrets" in args:
+        return "the secrets of this program would be copied"
     return None
 
 

@@ -186,9 +186,15 @@ def open(url: str | Path, *, local_path: Path | None = None, lacking: str = migr
             close()
             raise
         return
-    file = _open_file(_path(url), migrations.STEPS)
+    file = _open_file(file_of(url), migrations.STEPS)
     proxies.database.initialize(file)
     proxies.local.initialize(file)
+
+
+def look_at(path: Path, steps: migrations.Steps) -> None:
+    """Opens a SQLite file as a start does, brings its tables up to date, and closes it. Raises CannotStart and
+    FileDamaged."""
+    _open_file(path, steps).close_all()
 
 
 def _open_file(path: Path, steps: migrations.Steps) -> Sqlite:
@@ -226,7 +232,7 @@ def is_shared(url: str | None) -> bool:
 
 def index_file(url: str | Path, data_dir: Path) -> Path:
     """Returns the SQLite file that holds the index of the log in this data directory, with such a DATABASE_URL."""
-    return data_dir / LOCAL_NAME if is_shared(str(url)) else _path(url)
+    return data_dir / LOCAL_NAME if is_shared(str(url)) else file_of(url)
 
 
 def shared() -> bool:
@@ -299,7 +305,8 @@ def failed(cause: BaseException) -> StoreFailed:
     return StoreFailed(f"The database failed: {' '.join(str(cause).split())}.{cure}", retry_after=5)
 
 
-def _path(url: str | Path) -> Path:
+def file_of(url: str | Path) -> Path:
+    """Returns the SQLite file that a path or a URL names. Raises CannotStart for another URL."""
     text = str(url)
     if "://" not in text:
         return Path(url)

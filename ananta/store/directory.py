@@ -12,9 +12,11 @@ from pathlib import Path
 import msgspec
 
 from ananta.errors import CannotStart, DirectoryBusy
-from ananta.store.files import PRIVATE_FILE, private_directory
+from ananta.store.files import PRIVATE_FILE, owned_like, private_directory
 
 NAME = "ananta.lock"
+# While this file is there, the state is half the old one and half the new one.
+RESTORING = "restoring.json"
 # `holder` takes the lock for a moment to see whether it is free; a claim in that moment tries again.
 TRIES, PAUSE_S = 8, 0.02
 # On Windows a locked byte cannot be read by others: lock one far behind the content.
@@ -43,21 +45,24 @@ class Claim:
             self._fd = -1
 
 
-def claim(data_dir: Path, describe: dict) -> Claim:
+def claim(data_dir: Path, describe: dict, *, restoring: bool = False) -> Claim:
     """Returns the claim on the directory, which is made if it is missing.
 
-    describe: {pid, url, started_at, version}. Raises DirectoryBusy, which names the process that holds it, and
-    CannotStart if the directory cannot be used."""
+    describe: {pid, url, started_at, version}; restoring: this is who ends a restoring that was cut off. Raises
+    DirectoryBusy, which names the process that holds it, and CannotStart if the directory cannot be used."""
     private_directory(data_dir)
     path = data_dir / NAME
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE_FILE)
+        owned_like(path, data_dir)
     except OSError as cause:
         raise CannotStart(f"The data directory {data_dir} cannot be used: {cause.strerror}. Its owner must be the "
                           "account that runs this program.") from cause
     try:
         for attempt in range(TRIES):
             if _lock(fd, shared=False):
+                if not restoring:
+                    require_whole(data_dir)
                 claimed = Claim(fd, path)
                 claimed.update(describe)
                 return claimed
@@ -67,10 +72,19 @@ def claim(data_dir: Path, describe: dict) -> Claim:
         os.close(fd)
         raise CannotStart(f"The file {path} cannot be locked: {cause.strerror}. Put the data directory on a local "
                           "disk.") from cause
+    except CannotStart:
+        os.close(fd)
+        raise
     os.close(fd)
     first = _content(path)
     raise DirectoryBusy(f"The data directory {data_dir} is in use by process {first.get('pid', '(unknown)')}"
                         f"{', ' + first['url'] if first.get('url') else ''}. Stop it, or set another DATA_DIR.")
+
+
+def require_whole(data_dir: Path) -> None:
+    """Raises CannotStart where the files are partly of one state, partly of another."""
+    if (data_dir / RESTORING).exists():
+        raise CannotStart(f"Restoring a backup was cut off in {data_dir}: `ananta restore --undo` puts back what was there before.")
 
 
 def holder(data_dir: Path) -> dict | None:

@@ -2,6 +2,7 @@
 import contextlib
 import errno
 import os
+import sys
 from pathlib import Path
 
 from ananta.errors import CannotStart, JournalFailed, StoreFailed
@@ -22,6 +23,14 @@ def private_directory(path: Path) -> None:
     except OSError as cause:
         raise CannotStart(f"The directory {path} cannot be made: {cause.strerror or cause}. "
                           "Create it, or name another one.") from cause
+
+
+def owned_like(path: Path, folder: Path) -> None:
+    """Gives path to the owner of folder where root has made it: what a command of root leaves behind must not keep the
+    agent's own account out. Raises OSError."""
+    if sys.platform != "win32" and os.geteuid() == 0:
+        owner = folder.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -55,6 +64,29 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+
+    def open_shared(path: Path) -> int:
+        """Returns a descriptor to read the file, which others can go on to write, rename and remove meanwhile; that
+        os.open does not allow here. Raises OSError."""
+        create = ctypes.WinDLL("kernel32", use_last_error=True).CreateFileW
+        create.restype = ctypes.c_void_p
+        create.argtypes = [ctypes.c_wchar_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32,
+                           ctypes.c_void_p]
+        # GENERIC_READ; to be shared for reading, writing, deleting; OPEN_EXISTING; FILE_ATTRIBUTE_NORMAL
+        handle = create(str(path), 0x80000000, 0x7, None, 3, 0x80, None)
+        if handle is None or handle == ctypes.c_void_p(-1).value:
+            raise ctypes.WinError(ctypes.get_last_error())
+        return msvcrt.open_osfhandle(handle, READ)
+else:
+    def open_shared(path: Path) -> int:
+        """Returns a descriptor to read the file, which others can go on to write, rename and remove meanwhile. Raises
+        OSError."""
+        return os.open(path, READ)
 
 
 def append_line(fd: int, line: bytes, path: Path, *, for_good: bool = True) -> None:

@@ -129,13 +129,36 @@ def opened(data_dir: Path, stack: ExitStack) -> tuple[int | None, int]:
     """Returns a descriptor of the archive, None if there is none, and where its whole files end. The stack closes it."""
     state = standing(data_dir)
     try:
-        fd = os.open(data_dir / ARCHIVE, files.READ)
+        fd = files.open_shared(data_dir / ARCHIVE)
     except FileNotFoundError:
         return None, 0
     stack.callback(os.close, fd)
     # A half copy, of a file that is still there, does not count.
     size = os.fstat(fd).st_size
     return fd, min(size, state.size) if state.moving else size
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """The whole log, opened at one moment. opened: (generation, descriptor), oldest first; state: how far it is archived;
+    archive: its descriptor and where its whole files end, None where there is none."""
+
+    files: LogFiles
+    opened: list[tuple[int, int]]
+    state: Archived
+    archive: tuple[int, int] | None
+
+
+def open_all(data_dir: Path, stack: ExitStack, *, at_least: int = 1) -> Whole:
+    """Opens all files of the log, also while the service writes. at_least: the generation of the growing one is not lower.
+    The stack closes them."""
+    while True:
+        found = LogFiles(data_dir, at_least=at_least)
+        before = found.rotated(), standing(data_dir)
+        at_hand = found.open_from(found.oldest(), stack)
+        fd, end = opened(data_dir, stack)
+        # The service may have renamed or moved a file in between.
+        if (found.rotated(), standing(data_dir)) == before:
+            return Whole(found, at_hand, before[1], (fd, end) if fd is not None and end else None)
 
 
 def standing(data_dir: Path) -> Archived:

@@ -77,7 +77,7 @@ class LogFiles:
         with self.lock:
             for each in range(generation, self.newest + 1):
                 try:
-                    fd = os.open(self.path(each), files.READ)
+                    fd = files.open_shared(self.path(each))
                 except FileNotFoundError:
                     continue
                 stack.callback(os.close, fd)
@@ -90,6 +90,18 @@ class LogFiles:
             os.rename(self.current, self.data_dir / f"{NAME}.{self.newest:06}.jsonl")
             self.newest += 1
         files.sync_directory(self.data_dir)
+
+
+def whole_lines(fd: int, end: int | None = None, block: int = 1 << 20) -> Iterator[bytes]:
+    """The bytes of the file up to `end`, by default the last line break that is there now, in pieces; what is appended
+    meanwhile is not among them."""
+    at, end = 0, end_of_lines(fd, os.fstat(fd).st_size) if end is None else end
+    while at < end:
+        piece = pread(fd, min(block, end - at), at)
+        if not piece:
+            raise OSError("the log became shorter while it was read")
+        at += len(piece)
+        yield piece
 
 
 def forwards(fd: int, start: int = 0, block: int = 1 << 20) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ import msgspec
 
 from ananta.errors import StoreFailed
 from ananta.store import chain, log_archive
-from ananta.store.log_files import ARCHIVE, LogFiles, forwards
+from ananta.store.log_files import ARCHIVE, forwards
 from ananta.store.log_lines import parse
 
 ALTERED, REMOVED, INSERTED = "altered", "removed", "inserted"
@@ -120,16 +120,9 @@ class _Facts:
 class _Reader:
     def __init__(self, data_dir: Path, facts: _Facts, stack: ExitStack):
         self.facts = facts
-        while True:
-            files = LogFiles(data_dir, at_least=max(facts.first_seq, default=1))
-            before = files.rotated(), log_archive.standing(data_dir)
-            self.files, self.opened = files, files.open_from(files.oldest(), stack)
-            fd, end = log_archive.opened(data_dir, stack)
-            # The service may have renamed or moved a file in between.
-            if (files.rotated(), log_archive.standing(data_dir)) == before:
-                break
-        self.archived, self.archive = before[1], (fd, end) if fd is not None and end else None
-        self.first = self.opened[0][0] if self.opened else files.newest
+        whole = log_archive.open_all(data_dir, stack, at_least=max(facts.first_seq, default=1))
+        self.files, self.opened, self.archived, self.archive = whole.files, whole.opened, whole.state, whole.archive
+        self.first = self.opened[0][0] if self.opened else self.files.newest
         self.recent: deque[_Line] = deque(maxlen=AROUND)
         self.lines = self.chained = 0
 

@@ -2,14 +2,17 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ananta import __version__, extensions
-from ananta.agent import housekeeping
+from ananta.agent import backups, housekeeping
 from ananta.agent.audit_analysis import analysis
 from ananta.agent.background import Job, Jobs
+from ananta.agent.backups import Backups
 from ananta.agent.figures import Figures
 from ananta.agent.generation import Generation
 from ananta.agent.housekeeping import Retention
@@ -62,6 +65,7 @@ class AgentServer:
                              origins=settings.cors_origins, proxies=settings.trusted_proxies, bound=self.host)
         self.streams = Streams()
         self.figures = self._figures()
+        self.backups = Backups(agent.data_dir, self._back_up, every_hours=settings.backup_every_hours, keep=settings.backup_keep)
         self.heartbeat: Heartbeat | None = None
         self.rotation = self._rotation()
         self.scheduler = Scheduler(agent.steps, owner=database.local().place,
@@ -104,6 +108,9 @@ class AgentServer:
                 Job("statistics", self._keep_figures, 60, 4 if agent.hub else 60, alone=True),
                 *housekeeping.jobs(retention, agent.journal, agent.data_dir, hub=agent.hub is not None,
                                    stopping=lambda: stopping.is_set() or agent.steps.stopping.is_set())]
+        if settings.backup_every_hours:
+            self.backups.stopping = stopping.is_set
+            jobs.append(Job("backup", self.backups.job, backups.LOOK_S, backups.FIRST_S))
         if agent.hub is not None:
             from ananta.hub.heartbeat import EVERY_S, FIRST_S, Heartbeat
 
@@ -115,10 +122,26 @@ class AgentServer:
     def _keep_figures(self) -> None:
         stats.add(self.figures.snapshot(), keep=self.settings.stats_history_size)
 
+    def _back_up(self, path: Path, check: Callable[[], None]) -> None:
+        from ananta.store import snapshot  # few starts make one
+        from ananta.store.snapshot import Place
+
+        settings, agent = self.settings, self.agent
+        url = settings.database_url
+        place = Place(agent.data_dir, url if url and database.is_shared(url) else database.file_of(url or agent.data_dir / "ananta.db"),
+                      agent.secrets.directory, settings.role, settings.agent_name, __version__)
+        snapshot.make(path, place, check=check)
+
+    def _backup(self) -> Check | None:
+        if not self.settings.backup_every_hours:
+            return None
+        problem = self.backups.problem
+        return Check("ok" if problem is None else "error", 0.0, None if problem is None else "backup_failed", problem)
+
     def _parts(self) -> list:
         agent = self.agent
         system = SystemRoutes(self.access, MetricsText(agent.meter, agent.command_lane, usage), agent.audit,
-                              about=self._about, database=_database, llm=self._llm, hub=self._hub, rotate=self.rotate,
+                              about=self._about, database=_database, llm=self._llm, hub=self._hub, backup=self._backup, rotate=self.rotate,
                               reports=self._limit("csp-report", 10, 60))
         steps = StepRoutes(agent.steps, agent.journal, self.access, self._limit("anonymous propose", 10, 60),
                            known=agent.mask.known,

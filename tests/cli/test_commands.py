@@ -214,7 +214,7 @@ def test_tokens_are_made_shown_and_replaced(tmp_path, start):
 
 
 @pytest.mark.parametrize("arguments", [[], ["ask"], ["doctor"], ["log"], ["log", "tail"], ["log", "verify"], ["token"],
-                                       ["token", "new"], ["token", "show"], ["token", "rotate"], ["version"]])
+                                       ["token", "new"], ["token", "show"], ["token", "rotate"], ["backup"], ["restore"], ["update"], ["version"]])
 def test_every_command_has_help(tmp_path, arguments):
     done = ananta(tmp_path, *arguments, "--help")
     assert done.returncode == 0 and "usage: ananta" in done.stdout

@@ -105,6 +105,15 @@ def status(root: Path | None = None, *, user: bool = False) -> Status:
     return Status(running, line, {"running": running, "version": version, "url": url, **found}, findings)
 
 
+def environment() -> dict[str, str]:
+    """Returns the settings of the service that is installed here, as its environment. Raises CannotStart and NotFound."""
+    if sys.platform == "win32":
+        from ananta.operations.service import windows_commands
+
+        return dict(windows_commands.state(user=False)[1])
+    return dict(linux.environment(_places(None)))
+
+
 def run(load: Callable[[], Settings], say: Say, *, user: bool) -> int:
     """Runs the agent for Windows' service control manager, or at sign-in. Returns the exit code; raises CannotStart."""
     if sys.platform == "win32":

@@ -81,9 +81,9 @@ class SystemRoutes:
 
     def __init__(self, access: Access, metrics: MetricsText, audit: Audit, *, about: Callable[[], dict],
                  database: Callable[[], Check], llm: Callable[[], Check], hub: Callable[[], Check | None],
-                 rotate: Callable[[], str], reports: Counter):
+                 backup: Callable[[], Check | None], rotate: Callable[[], str], reports: Counter):
         self.access, self.metrics, self.audit, self.about = access, metrics, audit, about
-        self.database, self.rotate, self.reports = database, rotate, reports
+        self.database, self.backup, self.rotate, self.reports = database, backup, rotate, reports
         self.slow = {"hub": Look("hub", hub, keep_s=HUB_KEEP_S), "llm": Look("llm", llm)}
 
     def mount(self, app: Bottle) -> None:
@@ -101,7 +101,7 @@ class SystemRoutes:
 
     def health(self) -> Raw | dict:
         """Says that the agent answers; with ?verbose=1 also what it found. No check is made without that."""
-        if request.environ.get("QUERY_STRING") and request.query.get("verbose", "") in ("1", "true", "yes", "on"):
+        if _verbose():
             return self.details()
         return OK
 
@@ -111,11 +111,13 @@ class SystemRoutes:
 
     def ready(self) -> HTTPResponse:
         """Whether the agent can do its work: 503 only when the database fails, or the hub that was set as HUB_URL cannot
-        be reached; the model is reported."""
+        be reached; the model is reported, with ?verbose=1 also whether the last backup by itself was made."""
         until = time.monotonic() + READY_S
         looks = {name: look.begin() for name, look in self.slow.items()}
         checks = {"database": self.database(), **{name: ended(until) for name, ended in looks.items()}}
         ready = all(check.status == "ok" for name, check in checks.items() if check is not None and name != "llm")
+        if _verbose():
+            checks["backup"] = self.backup()
         body = {"ready": ready, "checks": {
             name: {key: each for key, each in dataclasses.asdict(check).items() if each is not None}
             for name, check in checks.items() if check is not None}}
@@ -151,6 +153,10 @@ class SystemRoutes:
             self.audit.write("CSP_VIOLATION", username="system", ip=address,
                              details={"report": shown, "user_agent": browser})
         return HTTPResponse(b"", 204)
+
+
+def _verbose() -> bool:
+    return bool(request.environ.get("QUERY_STRING")) and request.query.get("verbose", "") in ("1", "true", "yes", "on")
 
 
 def _reports(report: dict | list) -> list[tuple[object, tuple]]:
