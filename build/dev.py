@@ -6,6 +6,7 @@
   python3 build/dev.py lint          set up, then ruff, and mypy for Linux and Windows
   python3 build/dev.py bench [NAME]  set up, then print the figures of tests/bench (all, or one)
   python3 build/dev.py run [ARGS]    set up, then ananta ARGS
+  python3 build/dev.py package       set up, then make the executable and its download in dist/
 """
 import hashlib
 import json
@@ -28,7 +29,7 @@ SENTENCE = "Show the free disk space."
 
 
 def main() -> int:
-    commands = {"try": try_out, "test": test, "lint": lint, "bench": bench, "run": run}
+    commands = {"try": try_out, "test": test, "lint": lint, "bench": bench, "run": run, "package": package}
     name, rest = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
     if name not in commands:
         print(__doc__.strip())
@@ -105,6 +106,11 @@ def bench(rest: list[str]) -> int:
 def run(rest: list[str]) -> int:
     set_up("requirements.txt")
     return subprocess.run([str(PYTHON), str(ROOT / "ananta.py"), *rest], check=False).returncode
+
+
+def package(rest: list[str]) -> int:
+    set_up("requirements-dev.txt")
+    return _python(str(ROOT / "build" / "package.py"), *rest)
 
 
 def _python(*arguments: str) -> int:
