@@ -27,8 +27,12 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "dist", metavar="DIR", help="where to put it; default: dist")
     parser.add_argument("--bare", action="store_true", help="the executable alone, no download and no sums")
     parser.add_argument("--max-glibc", metavar="VERSION", help="fail if the executable needs a newer glibc than this")
+    parser.add_argument("--container", action="store_true", help="in a container of docker with an old glibc, for releases")
     options = parser.parse_args()
     output = options.output.resolve()
+    if options.container:
+        return subprocess.run(["docker", "build", "--file", str(ROOT / "build" / "package.Dockerfile"), "--output", str(output),
+                               str(ROOT)], check=False).returncode
     output.mkdir(parents=True, exist_ok=True)
     for old in (output / PROGRAM, output / "LICENSES.txt", output / "SHA256SUMS", *output.glob("ananta-*")):
         old.unlink(missing_ok=True)
