@@ -1,5 +1,7 @@
 """What goes into the executable, and what that is: for the recipe ananta.spec, the licences and the bill of materials."""
+import base64
 import functools
+import hashlib
 import importlib.metadata
 import importlib.util
 import re
@@ -100,6 +102,23 @@ def _module_name(file: Path, above: Path) -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def changed_files(folder: Path | None = None) -> list[str]:
+    """Returns which files of the packages that go in are not as the packages brought them, with the package's version.
+
+    Such as a list of certificate authorities to which somebody has added one for this machine. folder: where packages are
+    looked for, None: where this Python has them."""
+    wanted, found = _wanted(), []
+    for each in _installed() if folder is None else importlib.metadata.distributions(path=[str(folder)]):
+        for file in each.files or () if _plain(each.name) in wanted else ():
+            if file.hash is None or file.hash.mode != "sha256" or ".." in file.parts:
+                continue
+            content = Path(str(each.locate_file(file)))
+            digest = hashlib.sha256(content.read_bytes()).digest() if content.is_file() else b""
+            if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value:
+                found.append(f"{file} of {each.name}=={each.version}")
+    return sorted(found)
 
 
 # --- what that is

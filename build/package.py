@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import bootloader
+import contents
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".pyi"
@@ -27,12 +28,19 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "dist", metavar="DIR", help="where to put it; default: dist")
     parser.add_argument("--bare", action="store_true", help="the executable alone, no download and no sums")
     parser.add_argument("--max-glibc", metavar="VERSION", help="fail if the executable needs a newer glibc than this")
+    parser.add_argument("--changed", action="store_true", help="even if files of packages were changed here; not for others")
     parser.add_argument("--container", action="store_true", help="in a container of docker with an old glibc, for releases")
     options = parser.parse_args()
     output = options.output.resolve()
     if options.container:
         return subprocess.run(["docker", "build", "--file", str(ROOT / "build" / "package.Dockerfile"), "--output", str(output),
                                str(ROOT)], check=False).returncode
+    changed = contents.changed_files()
+    if changed:
+        print("These files are not as their packages brought them:\n  " + "\n  ".join(changed))
+        if not options.changed:
+            print("Nothing was made. Remove .venv, so that it is made anew, or use --changed for yourself.")
+            return 1
     output.mkdir(parents=True, exist_ok=True)
     for old in (output / PROGRAM, output / "LICENSES.txt", output / "SHA256SUMS", *output.glob("ananta-*")):
         old.unlink(missing_ok=True)

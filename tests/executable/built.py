@@ -30,8 +30,8 @@ def path() -> Path:
             for old in CACHE.iterdir():
                 if old.is_dir():
                     shutil.rmtree(old)
-            done = subprocess.run([sys.executable, str(ROOT / "build" / "package.py"), "--bare", "--output", str(output)],
-                                  capture_output=True, text=True, check=False)
+            done = subprocess.run([sys.executable, str(ROOT / "build" / "package.py"), "--bare", "--changed", "--output",
+                                   str(output)], capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 _leave_out(f"it could not be built: {done.stdout}{done.stderr}")
             (output / "done").touch()
