@@ -219,7 +219,7 @@ def _take_secrets_out_of_the_environment(needed: bool) -> dict[str, str]:
     os.close(writer)
     os.set_inheritable(reader, True)
     clean = {name: text for name, text in os.environ.items() if name not in found}
-    program = [sys.executable, *(sys.argv[1:] if packaged.unpacked() else sys.orig_argv[1:])]
+    program = [sys.executable, *(sys.argv[1:] if packaged.inside() else sys.orig_argv[1:])]
     os.execve(sys.executable, program, {**clean, SECRETS_VARIABLE: str(reader)})
 
 
@@ -475,7 +475,7 @@ def _version(options: argparse.Namespace, environment: dict[str, str]) -> int:
     import platform
 
     if options.licenses:
-        inside, source = packaged.unpacked(), Path(__file__).resolve().parent.parent
+        inside, source = packaged.inside(), Path(__file__).resolve().parent.parent
         say((inside / "LICENSES.txt" if inside else source / "LICENSE").read_text(encoding="utf-8").rstrip())
         if not inside:
             say("The packages it uses are installed beside it and carry their own.", error=True)

@@ -1,7 +1,8 @@
-"""What only the one-file executable needs to know of itself.
+"""What the executable needs to know of itself.
 
-It is two processes: an outer one unpacks into a folder of its own, starts the inner one, which is this, and removes the
-folder at the end. From source there is neither, and everything here returns at once."""
+As one file it is two processes: an outer one unpacks into a folder of its own, starts the inner one, which is this, and
+removes the folder at the end. Laid out in a folder for good (`ananta service install`), and from source, it is one process,
+and what concerns the other one does nothing."""
 import os
 import signal
 import sys
@@ -14,19 +15,24 @@ UNPACKING_S = 3600  # a folder that never got there is nobody's after this time
 _lock: int | None = None
 
 
+def inside() -> Path | None:
+    """Returns the folder of the executable's files, unpacked or laid out; None from source."""
+    return Path(getattr(sys, "_MEIPASS", "")) if getattr(sys, "frozen", False) else None
+
+
 def unpacked() -> Path | None:
-    """Returns the folder of the unpacked files, None from source."""
-    folder = Path(getattr(sys, "_MEIPASS", ""))
-    return folder if folder.name.startswith("_MEI") else None
+    """Returns the folder that the outer process has unpacked, None where there is none."""
+    folder = inside()
+    return folder if folder is not None and folder.name.startswith("_MEI") else None
 
 
 def program() -> Path:
     """Returns the path of the executable; from source that of the script."""
-    return Path(sys.executable if unpacked() else sys.argv[0]).resolve()
+    return Path(sys.executable if inside() else sys.argv[0]).resolve()
 
 
 def outer_pid() -> int | None:
-    """Returns the number of the outer process, None from source."""
+    """Returns the number of the outer process, None where there is none."""
     return os.getppid() if unpacked() else None
 
 

@@ -32,6 +32,22 @@ def start(tmp_path, executable):
 
 
 @pytest.fixture
+def ananta_at(tmp_path):
+    """Starts another executable than that under test, and stops it at the end."""
+    running = []
+
+    def begin(program: Path, *arguments: str, **options) -> Ananta:
+        other = type("Other", (Ananta,), {"program": [str(program)]})
+        running.append(other(tmp_path / "other", *arguments, **options))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        if each.process.returncode is None:
+            each.stop()
+
+
+@pytest.fixture
 def ananta(tmp_path, executable):
     """Runs one command to its end."""
     def run(*arguments: str, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess:

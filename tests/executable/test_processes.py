@@ -245,3 +245,38 @@ def test_the_policy_knows_both_processes(start):
             answer = worker.post("/step/execute", json={"command": command})
             assert answer.status_code == 403, (command, answer.text)
     assert worker.get("/health").status_code == 200
+
+
+# --- laid out for good, as a service is
+
+
+LAYS_OUT = """
+from pathlib import Path
+
+from ananta.extensions import Blueprint
+from ananta.operations.service import layout
+
+bp = Blueprint("lays_out")
+
+
+@bp.route("/lay-out", methods=["POST"], access="open")
+def lay_out():
+    from bottle import request
+    layout.lay_out(Path(request.json))
+    return layout.kind()
+"""
+
+
+def test_laid_out_for_a_service_it_is_one_process_with_everything(start, tmp_path, ananta_at):
+    (tmp_path / "lays_out.py").write_text(LAYS_OUT)
+    worker = start("worker", "--extensions-dir", str(tmp_path), "--agent-extensions", "lays_out")
+    folder = tmp_path / "program"
+    answer = worker.post("/lay-out", json=str(folder))
+    assert answer.status_code == 200 and "onefile" in answer.text, (answer.text, worker.errors)
+    assert not (folder / "_internal" / ".held").exists()
+    laid_out = ananta_at(folder / "ananta", "--host", "127.0.0.1", token=TOKEN)
+    assert psutil.Process(laid_out.process.pid).children() == []
+    assert TOKEN.encode() not in Path(f"/proc/{laid_out.process.pid}/environ").read_bytes()
+    seen = laid_out.execute("env")["output"]
+    assert "_internal" not in seen and "_PYI" not in seen
+    assert laid_out.stop() == 0
