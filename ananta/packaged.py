@@ -13,6 +13,7 @@ HELD = ".held"  # in a folder that was in use; without a lock on the folder it i
 UNPACKING_S = 3600  # a folder that never got there is nobody's after this time
 
 _lock: int | None = None
+_outer: int | None = None
 
 
 def inside() -> Path | None:
@@ -39,16 +40,19 @@ def outer_pid() -> int | None:
 def begin() -> None:
     """Holds the folder, so that no other start and no cleaner of temporary files takes it for a leftover, and sees to it
     that this process does not outlive the outer one."""
+    global _lock, _outer
     folder = unpacked()
     if folder is None:
         return
+    # A process that this one starts from its own file, without care for the environment, shares the folder: its parent
+    # is not the outer process.
+    _outer = os.getppid() if _is_outer(os.getppid(), folder) else None
     if sys.platform != "linux":
         _end_with(os.getppid())  # on Linux the kernel does that, see build/bootloader/ananta.h
     if sys.platform != "win32":
         import fcntl
 
         # On the folder itself: systemd-tmpfiles leaves alone what somebody has locked.
-        global _lock
         _lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(_lock, fcntl.LOCK_SH)
         (folder / HELD).touch()
@@ -57,10 +61,16 @@ def begin() -> None:
 def end() -> None:
     """Removes the folder when the outer process is gone and cannot do it; nothing can be imported afterwards."""
     folder = unpacked()
-    if folder is not None and sys.platform != "win32" and not _is_outer(os.getppid(), folder):
-        import shutil
+    if sys.platform == "win32" or folder is None or _lock is None or _outer in (None, os.getppid()):
+        return
+    import fcntl
+    import shutil
 
-        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        fcntl.flock(_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another process still lives from it
+        return
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep() -> int:

@@ -51,8 +51,9 @@ def copy_of_sources(folder: Path) -> None:
 
 def inputs() -> list[Path]:
     """Returns the files that the executable is made of."""
-    return [*(ROOT / name for name in INPUTS), *(file for folder in ("ananta", "build") for file in sorted(
-        (ROOT / folder).rglob("*")) if file.is_file() and "__pycache__" not in file.parts)]
+    return [*(ROOT / name for name in INPUTS), *sorted((ROOT / "build").glob("*.py")),
+            *(file for folder in ("ananta", "build/bootloader", "build/licences") for file in sorted((ROOT / folder).rglob("*"))
+              if file.is_file() and "__pycache__" not in file.parts)]
 
 
 def _key() -> str:

@@ -179,6 +179,29 @@ def test_a_command_can_start_the_executable_itself(start, executable, temporary)
     assert len(unpacked(temporary)) == 1
 
 
+CALLS_ITSELF = """
+import subprocess
+import sys
+
+from ananta.extensions import Blueprint
+
+bp = Blueprint("calls_itself")
+
+
+@bp.route("/call-itself", access="open")
+def call_itself():
+    return subprocess.run([sys.executable, "version"], capture_output=True, text=True).stdout
+"""
+
+
+def test_an_extension_that_starts_the_executable_takes_nothing_away(start, tmp_path, temporary):
+    (tmp_path / "calls_itself.py").write_text(CALLS_ITSELF)
+    worker = start("worker", "--extensions-dir", str(tmp_path), "--agent-extensions", "calls_itself", TMPDIR=str(temporary))
+    assert worker.get("/call-itself").text.startswith("ananta ")
+    assert len(unpacked(temporary)) == 1 and worker.get("/apidocs").status_code == 200
+    assert worker.get("/apidocs/style.css").status_code == 200
+
+
 def test_no_process_keeps_the_secrets_in_its_environment(start):
     worker = start("worker", "--host", "127.0.0.1", token=TOKEN, OPENAI_API_KEY="key-of-the-user", KEPT="of the user")
     inner = inner_of(worker)
