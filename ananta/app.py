@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ananta import __version__, diagnostics
+from ananta import __version__, diagnostics, packaged
 from ananta import settings as settings_module
 from ananta.agent.configuration import LiveConfiguration
 from ananta.agent.decisions import Decisions
@@ -110,7 +110,7 @@ class Agent:
         self.meter = Meter()
         self.command_lane = Lane("running commands", settings.max_commands, retry_after_s=2)
         self.model_lane = Lane("model calls", settings.max_model_calls, retry_after_s=5)
-        self.policy_files = PolicyFiles(self.data_dir, Path.cwd(), Path(sys.argv[0]).resolve().parent)
+        self.policy_files = PolicyFiles(self.data_dir, Path.cwd(), packaged.program().parent)
         self.llm_log = LLMLog(self.data_dir / "llm_log.jsonl", mask=self.mask)
         self.audit = Audit(self.data_dir / "audit.log", mask=self.mask)
         self.decisions = Decisions(target=settings.agent_name, lifetime_s=settings.proposal_lifetime, judge=self.decide,
@@ -244,7 +244,7 @@ class Agent:
         context = Context(
             cwd=cwd, home=os.path.expanduser("~"), data_dir=str(self.data_dir), secrets_dir=str(self.secrets.directory),
             credentials_dir=self._credentials,
-            program=(str(Path(sys.argv[0]).resolve()), "ananta"), pid=os.getpid(),
+            program=(str(packaged.program()), "ananta"), pid=os.getpid(), outer_pid=packaged.outer_pid(),
             platform="windows" if os.name == "nt" else "posix", secrets_shielded=self.contained)
         verdicts = [decide(command, shell=shell, blacklist=blacklist, rules=each, context=context)
                     for each in rule_sets]
@@ -299,6 +299,8 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket,
         gc.freeze()
         gc.set_threshold(20_000, 20, 100)
         gc.enable()
+        if packaged.unpacked():
+            threading.Thread(target=packaged.sweep, name="sweep", daemon=True).start()
         asked.recv(1)
         log.info("stopping")
     finally:

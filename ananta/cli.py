@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ananta import __version__, cli_state
+from ananta import __version__, cli_state, packaged
 from ananta.errors import AnantaError, ApprovalRequired, CannotStart, CommandDenied, InvalidInput, LLMFailed
 
 FAILED, USAGE, NOT_RUN, NO_MODEL, DENIED, INTERRUPTED = 1, 2, 3, 4, 5, 130
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.call is _serve:
         gc.disable()  # a start makes much and leaves little behind; it is enabled again when the start is over
     environment = _take_secrets_out_of_the_environment(options.runs_commands)
+    packaged.begin()
     try:
         return options.call(options, environment)
     except AnantaError as error:
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("", error=True)
         return INTERRUPTED
+    finally:
+        packaged.end()
 
 
 def _secret_as_option(given: Sequence[str]) -> str | None:
@@ -157,7 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("file", metavar="FILE", help="the rules to try")
     _add_service(add, family("service", "this program as a service of the machine"))
     cli_state.add(add, _settings, say)
-    add("version", _version, "print the version", "ananta version")
+    version = add("version", _version, "print the version", "ananta version")
+    version.add_argument("--licenses", action="store_true", help="print the licences of everything inside")
     return parser
 
 
@@ -216,7 +220,7 @@ def _take_secrets_out_of_the_environment(needed: bool) -> dict[str, str]:
     os.close(writer)
     os.set_inheritable(reader, True)
     clean = {name: text for name, text in os.environ.items() if name not in found}
-    program = [sys.executable, *(sys.argv[1:] if getattr(sys, "frozen", False) else sys.orig_argv[1:])]
+    program = [sys.executable, *(sys.argv[1:] if packaged.inside() else sys.orig_argv[1:])]
     os.execve(sys.executable, program, {**clean, SECRETS_VARIABLE: str(reader)})
 
 
@@ -471,6 +475,12 @@ def _root(options: argparse.Namespace) -> Path | None:
 def _version(options: argparse.Namespace, environment: dict[str, str]) -> int:
     import platform
 
+    if options.licenses:
+        inside, source = packaged.inside(), Path(__file__).resolve().parent.parent
+        say((inside / "LICENSES.txt" if inside else source / "LICENSE").read_text(encoding="utf-8").rstrip())
+        if not inside:
+            say("The packages it uses are installed beside it and carry their own.", error=True)
+        return 0
     facts = {"ananta": __version__, "python": platform.python_version(), "system": platform.platform(terse=True)}
     say(json.dumps(facts) if options.json else f"ananta {__version__}")
     return 0

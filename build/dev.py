@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Development commands; needs nothing but Python 3.10 or newer.
 
-  python3 build/dev.py try           set up, then run the main job once and show each step
+  python3 build/dev.py try [--built] set up, then run the main job once and show each step; --built: with dist/ananta
   python3 build/dev.py test [ARGS]   set up, then run the tests (ARGS go to pytest)
   python3 build/dev.py lint          set up, then ruff, and mypy for Linux and Windows
   python3 build/dev.py bench [NAME]  set up, then print the figures of tests/bench (all, or one)
   python3 build/dev.py run [ARGS]    set up, then ananta ARGS
+  python3 build/dev.py package       set up, then make the executable and its download in dist/ (--help says more)
+  python3 build/dev.py sums FOLDER   write SHA256SUMS for its files
+  python3 build/dev.py release FOLDER  publish its files as the release of this version (in GitHub's runs)
 """
 import hashlib
 import json
@@ -24,11 +27,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+ALL_REQUIREMENTS = ("requirements.txt", "requirements-build.txt", "requirements-dev.txt")
 SENTENCE = "Show the free disk space."
 
 
 def main() -> int:
-    commands = {"try": try_out, "test": test, "lint": lint, "bench": bench, "run": run}
+    commands = {"try": try_out, "test": test, "lint": lint, "bench": bench, "run": run, "package": package, "sums": sums,
+                "release": release}
     name, rest = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
     if name not in commands:
         print(__doc__.strip())
@@ -42,8 +47,8 @@ def main() -> int:
 
 def set_up(requirements: str) -> None:
     """Makes the virtual environment and installs what the file lists, unless exactly that is there already."""
-    # What the tests need includes what runs, so their mark is as good.
-    marks = {VENV / f".installed-{each}" for each in (requirements, "requirements-dev.txt")}
+    # Each of these files includes those before it, so a later one's mark is as good.
+    marks = {VENV / f".installed-{each}" for each in ALL_REQUIREMENTS[ALL_REQUIREMENTS.index(requirements):]}
     if PYTHON.exists() and any(each.exists() and each.read_text() == _mark(each.name.removeprefix(".installed-"))
                                for each in marks):
         return
@@ -68,7 +73,7 @@ def set_up(requirements: str) -> None:
 
 def _mark(requirements: str) -> str:
     return hashlib.sha256(sys.version.encode() + b"".join(
-        (ROOT / each).read_bytes() for each in ("requirements.txt", requirements))).hexdigest()
+        (ROOT / each).read_bytes() for each in ALL_REQUIREMENTS[:ALL_REQUIREMENTS.index(requirements) + 1])).hexdigest()
 
 
 def _works(python: Path) -> bool:
@@ -107,6 +112,24 @@ def run(rest: list[str]) -> int:
     return subprocess.run([str(PYTHON), str(ROOT / "ananta.py"), *rest], check=False).returncode
 
 
+def package(rest: list[str]) -> int:
+    if "--container" in rest:  # it brings its own Python
+        return subprocess.run([sys.executable, str(ROOT / "build" / "package.py"), *rest], check=False).returncode
+    set_up("requirements-build.txt")
+    return _python(str(ROOT / "build" / "package.py"), *rest)
+
+
+def sums(rest: list[str]) -> int:
+    from package import sums
+
+    print(sums(Path(rest[0] if rest else ROOT / "dist")), end="")
+    return 0
+
+
+def release(rest: list[str]) -> int:
+    return subprocess.run([sys.executable, str(ROOT / "build" / "release.py"), *rest], check=False).returncode
+
+
 def _python(*arguments: str) -> int:
     return subprocess.run([str(PYTHON), *arguments], cwd=ROOT, check=False).returncode
 
@@ -116,11 +139,17 @@ def _python(*arguments: str) -> int:
 
 def try_out(rest: list[str]) -> int:
     """Starts the worker, lets a model propose a command, runs it, and shows the record."""
-    set_up("requirements.txt")
+    built = ROOT / "dist" / ("ananta.exe" if os.name == "nt" else "ananta")
+    program = [str(built)] if rest == ["--built"] else [str(PYTHON), str(ROOT / "ananta.py")]
+    if rest == ["--built"] and not built.exists():
+        print("There is no executable in dist: python3 build/dev.py package makes one.")
+        return 1
+    if rest != ["--built"]:
+        set_up("requirements.txt")
     with tempfile.TemporaryDirectory(prefix="ananta-try-") as folder:
         environment = {name: text for name, text in os.environ.items() if name not in ("AGENT_TOKEN", "HOST", "PORT")}
         server = subprocess.Popen(
-            [str(PYTHON), str(ROOT / "ananta.py"), "--port", "0", "--data-dir", str(Path(folder) / "data")],
+            [*program, "--port", "0", "--data-dir", str(Path(folder) / "data")],
             cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             return _main_job(server)

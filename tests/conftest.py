@@ -23,6 +23,8 @@ MASK = "********"
 class Ananta:
     """A running worker. `url` is its address; `lines` what it has printed; `folder` its working directory."""
 
+    program = [sys.executable, str(ROOT / "ananta.py")]
+
     def __init__(self, folder: Path, *arguments: str, token: str | None = None, **environment: str):
         self.folder, self.token, self.settings = folder, token, environment
         self.data = folder / "data"
@@ -31,7 +33,7 @@ class Ananta:
         folder.mkdir(parents=True, exist_ok=True)
         extra = {"AGENT_TOKEN": token} if token else {}
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "ananta.py"), "--port", "0", *arguments], cwd=folder, text=True,
+            [*self.program, "--port", "0", *arguments], cwd=folder, text=True,
             env=clean_environment(folder, DISABLE_LLM_CHECK="1", **extra, **environment), stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, start_new_session=True)
         self.lines: list[str] = []

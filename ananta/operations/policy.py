@@ -1,10 +1,10 @@
 """`ananta policy`: check a command, test rules, replay them over what is on record. Nothing here changes anything."""
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ananta import packaged
 from ananta.agent.policy_files import PolicyFiles
 from ananta.domain.steps import Verdict
 from ananta.errors import InvalidInput
@@ -21,7 +21,7 @@ PLATFORM = "windows" if os.name == "nt" else "posix"
 def context(settings: Settings, cwd: str | None = None) -> Context:
     """Returns what a worker with these settings would decide by."""
     return Context(cwd=os.path.abspath(cwd or "."), home=os.path.expanduser("~"), data_dir=str(settings.data_dir.resolve()),
-                   secrets_dir=str(settings.secrets_folder), program=(str(Path(sys.argv[0]).resolve()), "ananta"), pid=None,
+                   secrets_dir=str(settings.secrets_folder), program=(str(packaged.program()), "ananta"), pid=None,
                    platform=PLATFORM, secrets_shielded=containment.active(settings.containment))
 
 
@@ -57,7 +57,7 @@ def default_shell(settings: Settings) -> str:
 
 
 def _files(settings: Settings) -> PolicyFiles:
-    return PolicyFiles(settings.data_dir.resolve(), Path.cwd(), Path(sys.argv[0]).resolve().parent)
+    return PolicyFiles(settings.data_dir.resolve(), Path.cwd(), packaged.program().parent)
 
 
 def _rules(path: Path) -> RuleSet:

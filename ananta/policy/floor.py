@@ -230,7 +230,7 @@ def _self(name: str, args: list[Word], around: Surroundings, piped: bool) -> str
     lowered = [t.lower() for t in texts]
     mentioned = any(_mentions(t, around) for t in texts)
     if name in KILLERS:
-        if context.pid is not None and any(re.fullmatch(rf"-?{context.pid}", t) for t in texts):
+        if any(t.removeprefix("-") in context.pids for t in texts):
             return f"`{name}` would end this program"
         if mentioned or (around.mentions_program and (piped or any(UNKNOWN in w.guess for w in args))):
             return f"`{name}` would end this program"
@@ -452,7 +452,7 @@ def _environ_path(word: Word, around: Surroundings) -> str | None:
         found = ENVIRON.search(re.sub(r"/+", "/", text))
         if found and found.group("pid") not in ("self", "thread-self"):
             pid, context = found.group("pid"), around.context
-            own = context.pid is not None and pid == str(context.pid)
+            own = pid in context.pids
             secret = found.group().rsplit("/", 1)[-1] not in ("cmdline", "maps")
             if own or word.ppid or re.search(r"[*?\[]", pid) or (UNKNOWN in pid and around.mentions_program):  # noqa: SIM102
                 if secret:
@@ -467,7 +467,7 @@ def _environment(name: str, args: list[Word], around: Surroundings) -> str | Non
             return found
     if name == "ps" and args and re.fullmatch(r"[a-zA-Z]*e[a-zA-Z]*", args[0].guess) and not around.windows and args[0].guess != "e-":
         return "`ps e` prints the environment of processes"
-    if name in ("gdb", "gcore", "strace", "ltrace", "py-spy", "procdump") and around.context.pid is not None and str(around.context.pid) in [w.guess for w in args]:
+    if name in ("gdb", "gcore", "strace", "ltrace", "py-spy", "procdump") and any(w.guess in around.context.pids for w in args):
         return f"`{name}` would look into this program's memory"
     return None
 

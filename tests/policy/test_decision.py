@@ -102,3 +102,12 @@ def test_readers_of_a_tree_with_laid_out_secrets_are_asked_about_unless_those_ar
     context = Context(secrets_dir="/var/lib/ananta/data/secrets", data_dir="/var/lib/ananta/data", cwd="/var/lib/ananta/work",
                       credentials_dir="/run/credentials/ananta.service", secrets_shielded=shielded)
     assert decide("grep -r x /run", context=context).decision == expected
+
+
+@pytest.mark.parametrize("command", ["kill 41", "kill -9 -- -42", "cat /proc/41/environ", "gdb -p 42"])
+def test_the_process_around_the_program_is_protected_like_the_program(command):
+    assert decide(command, context=Context(pid=42, outer_pid=41)).decision == DENY
+
+
+def test_another_process_is_not():
+    assert decide("kill 41", context=Context(pid=7, outer_pid=8)).decision == ASK

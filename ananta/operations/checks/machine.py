@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath, PurePosixPath
 
-from ananta import __version__
+from ananta import __version__, packaged
 from ananta.operations.checks.finding import Answer, Case
 from ananta.settings import is_loopback
 from ananta.shell import containment as landlock
@@ -17,8 +17,7 @@ SHELLS = ("bash", "pwsh", "powershell")
 
 
 def program(case: Case) -> Iterator[Answer]:
-    frozen = bool(getattr(sys, "frozen", False))
-    path = Path(sys.executable if frozen else sys.argv[0]).resolve()
+    frozen, path = packaged.inside() is not None, packaged.program()
     emptied = emptied_by(path, case.environment) if frozen else None
     about = f"ananta {__version__}, {'executable' if frozen else f'from source with Python {sys.version.split()[0]}'}"
     if emptied:

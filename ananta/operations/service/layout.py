@@ -13,7 +13,7 @@ import sys
 from pathlib import Path, PurePosixPath
 
 import ananta
-from ananta import __version__
+from ananta import __version__, packaged
 from ananta.errors import CannotStart
 from ananta.operations.service import archive
 
@@ -94,7 +94,8 @@ def unreachable(path: Path) -> str | None:
 
 
 def _from_onefile(new: Path) -> None:
-    shutil.copytree(Path(getattr(sys, "_MEIPASS", "")), new / "_internal", symlinks=True)
+    shutil.copytree(Path(getattr(sys, "_MEIPASS", "")), new / "_internal", symlinks=True,
+                    ignore=shutil.ignore_patterns(packaged.HELD))
     (new / NAME).write_bytes(archive.without_unpacked(Path(sys.executable).read_bytes()))
 
 
