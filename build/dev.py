@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-ALL_REQUIREMENTS = ("requirements.txt", "requirements-build.txt", "requirements-dev.txt")
+ALL_REQUIREMENTS = ("requirements.txt", "build/requirements.txt", "requirements-dev.txt")
 SENTENCE = "Show the free disk space."
 
 
@@ -48,9 +48,8 @@ def main() -> int:
 def set_up(requirements: str) -> None:
     """Makes the virtual environment and installs what the file lists, unless exactly that is there already."""
     # Each of these files includes those before it, so a later one's mark is as good.
-    marks = {VENV / f".installed-{each}" for each in ALL_REQUIREMENTS[ALL_REQUIREMENTS.index(requirements):]}
-    if PYTHON.exists() and any(each.exists() and each.read_text() == _mark(each.name.removeprefix(".installed-"))
-                               for each in marks):
+    marks = {each: _installed(each) for each in ALL_REQUIREMENTS[ALL_REQUIREMENTS.index(requirements):]}
+    if PYTHON.exists() and any(mark.exists() and mark.read_text() == _mark(each) for each, mark in marks.items()):
         return
     if not PYTHON.exists() or not _works(PYTHON):
         for module in ("venv", "ensurepip"):
@@ -68,7 +67,11 @@ def set_up(requirements: str) -> None:
     if done.returncode != 0:
         raise SystemExit("The packages could not be installed: see the lines above. pip needs to reach a package index, "
                          "or PIP_NO_INDEX=1 with PIP_FIND_LINKS=folder.")
-    (VENV / f".installed-{requirements}").write_text(_mark(requirements))
+    _installed(requirements).write_text(_mark(requirements))
+
+
+def _installed(requirements: str) -> Path:
+    return VENV / f".installed-{requirements.replace('/', '-')}"
 
 
 def _mark(requirements: str) -> str:
@@ -115,7 +118,7 @@ def run(rest: list[str]) -> int:
 def package(rest: list[str]) -> int:
     if "--container" in rest:  # it brings its own Python
         return subprocess.run([sys.executable, str(ROOT / "build" / "package.py"), *rest], check=False).returncode
-    set_up("requirements-build.txt")
+    set_up("build/requirements.txt")
     return _python(str(ROOT / "build" / "package.py"), *rest)
 
 

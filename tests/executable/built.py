@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-INPUTS = ("ananta.py", "ananta.spec", "LICENSE", "requirements.txt", "requirements-build.txt")
+INPUTS = ("ananta.py", "ananta.spec", "LICENSE", "requirements.txt", "build/requirements.txt")
 CACHE = ROOT / ".pyi" / "tested"
 
 

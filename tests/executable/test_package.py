@@ -120,7 +120,7 @@ def test_another_source_of_pyinstaller_is_refused(package, tmp_path):
 def test_the_versions_fit_together(package):
     import bootloader
 
-    assert f"pyinstaller=={bootloader.VERSION}\n" in (ROOT / "requirements-build.txt").read_text()
+    assert f"pyinstaller=={bootloader.VERSION}\n" in (ROOT / "build" / "requirements.txt").read_text()
     assert Path(bootloader.ADDITION).is_file()
 
 
