@@ -2,13 +2,13 @@
 import os
 import shutil
 import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from ananta import packaged
 from ananta.errors import CannotStart, StoreFailed
 from ananta.store import files
 
@@ -34,20 +34,16 @@ class Program(Protocol):
 
 def installed() -> Program:
     """Returns what this process was started from. Raises CannotStart where it cannot be replaced."""
-    frozen = getattr(sys, "frozen", False)
-    started = Path(sys.executable if frozen else sys.argv[0]).resolve()
+    started = packaged.program()
     link = started.parent.parent / CURRENT
     if link.is_symlink() and link.resolve() == started.parent:
-        return Folders(link)
-    if not frozen:
-        if started.is_file() and zipfile.is_zipfile(started):
-            return OneFile(started)
-        raise CannotStart("This program runs from source: update the source instead, and start it anew.")
-    unpacked = Path(getattr(sys, "_MEIPASS", "")).resolve()
-    if started.parent in (unpacked, *unpacked.parents):
+        return Folders(link, started)
+    if packaged.unpacked() is not None or (started.is_file() and zipfile.is_zipfile(started) and not packaged.inside()):
+        return OneFile(started)
+    if packaged.inside():
         raise CannotStart(f"This program is not one file, but laid out in {started.parent}: `ananta update --check FILE` verifies the new file, "
                           "and `FILE service install` puts it in the place of this one.")
-    return OneFile(started)
+    raise CannotStart("This program runs from source: update the source instead, and start it anew.")
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
@@ -95,9 +91,8 @@ class Folders:
     """As `ananta service install` lays a program out, and only it knows how: the new version does that itself. It keeps the
     folder of the version before, and starts the service."""
 
-    def __init__(self, link: Path):
+    def __init__(self, link: Path, started: Path):
         self.link, self.folder, self._before = link, link.parent, os.readlink(link)
-        started = Path(sys.executable if getattr(sys, "frozen", False) else sys.argv[0]).resolve()
         name = "ananta.exe" if os.name == "nt" else "ananta"
         self.file = link / (name if (started.parent / name).exists() else started.name)
         self.old = self.folder / self._before

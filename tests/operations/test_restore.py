@@ -2,6 +2,7 @@
 import json
 import os
 import sqlite3
+import time
 import zipfile
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from ananta.store import swap
+from ananta.store.log_archive import LogArchive
+from ananta.store.log_files import LogFiles
 from tests.conftest import ananta
 
 PASSPHRASE = "five words are long enough"
@@ -90,6 +93,25 @@ def test_on_another_machine_only_the_secrets_are_missing(backed_up, start, tmp_p
     served = start("new", "--role", "hub", token="another-token-of-length")
     assert served.get("/tasks/T-1").json()["assignment"] == {"agent_url": "http://localhost:1", "has_token": False}
     assert ananta(served.folder, "log", "verify").returncode == 0
+
+
+def test_a_log_that_was_archived_comes_back_whole(start, tmp_path):
+    worker = start()
+    for number in range(3):
+        worker.execute(f"echo {number}")
+    worker.stop()
+    (worker.data / "terminal_log.jsonl").rename(worker.data / "terminal_log.000001.jsonl")
+    worker = start()
+    worker.execute("echo new")
+    worker.stop()
+    assert LogArchive(LogFiles(worker.data)).move_old(time.time() + 60, 2, lambda: False) == 1
+    assert "ok    4 records" in ananta(worker.folder, "log", "verify").stdout
+    assert ananta(worker.folder, "backup", str(tmp_path / "b.zip")).returncode == 0
+    (tmp_path / "new").mkdir()
+    done = ananta(tmp_path / "new", "restore", str(tmp_path / "b.zip"))
+    assert done.returncode == 0, done.stderr
+    assert "ok    4 records" in ananta(tmp_path / "new", "log", "verify").stdout
+    assert start("new").get("/logs?limit=1").json()[0]["command"] == "echo new"
 
 
 def test_where_nothing_is_sealed_another_key_is_no_matter(start, tmp_path):
