@@ -86,11 +86,12 @@ def _fill(folder: Path) -> None:
                      f"INSERT INTO tasks (id, {names}) SELECT 'T-' || i, {names} FROM tasks, n WHERE id = 'T-0'")
     database.commit()
     database.close()
-    link, size = chain.FIRST, 0
+    # Not so old that it would be put away.
+    link, size, now = chain.FIRST, 0, time.time() - 3600
     with (folder / "data" / "terminal_log.jsonl").open("wb") as file:
         number = 0
         while size < LOG_BYTES:
-            text, link = chain.seal({"timestamp": 1e9 + number, "agent": "bench", "step": number, "direction": "exec", "command": f"echo {number}",
+            text, link = chain.seal({"timestamp": now + number / 1e6, "agent": "bench", "step": number, "direction": "exec", "command": f"echo {number}",
                                      "output": os.urandom(3000).hex(), "exit_code": 0, "returncode": 0, "task_id": f"T-{number % 1000}",
                                      "id": f"{number:016x}"}, link)
             size += file.write(text)
@@ -155,7 +156,7 @@ def _is_prefix(one: Path, other: Path) -> bool:
         while piece := first.read(1 << 20):
             if second.read(len(piece)) != piece:
                 return False
-    return one.stat().st_size <= other.stat().st_size
+    return LOG_BYTES <= one.stat().st_size <= other.stat().st_size
 
 
 if __name__ == "__main__":
