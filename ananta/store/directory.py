@@ -54,7 +54,8 @@ def claim(data_dir: Path, describe: dict, *, restoring: bool = False) -> Claim:
     path = data_dir / NAME
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE_FILE)
-        owned_like(path, data_dir)
+        with contextlib.suppress(OSError):  # where a file system knows no owners
+            owned_like(path, data_dir)
     except OSError as cause:
         raise CannotStart(f"The data directory {data_dir} cannot be used: {cause.strerror}. Its owner must be the "
                           "account that runs this program.") from cause

@@ -29,8 +29,9 @@ def owned_like(path: Path, folder: Path) -> None:
     """Gives path to the owner of folder where root has made it: what a command of root leaves behind must not keep the
     agent's own account out. Raises OSError."""
     if sys.platform != "win32" and os.geteuid() == 0:
-        owner = folder.stat()
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        owner, now = folder.stat(), path.lstat()
+        if (owner.st_uid, owner.st_gid) != (now.st_uid, now.st_gid):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def replace(path: Path, content: bytes) -> None:

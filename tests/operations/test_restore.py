@@ -362,3 +362,17 @@ def test_second_factors_of_another_key_are_named(backed_up, start, tmp_path):
     assert done.returncode == 0 and "second factor of admin" in done.stdout
     assert ananta(tmp_path / "new", "user", "mfa-off", "admin", SECRET_KEY=key).returncode == 0
     assert start("new", "--role", "hub", token="another-token-of-length", SECRET_KEY=key).get("/tasks/T-1").json()["assignment"]["has_token"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files to others")
+def test_what_root_restores_belongs_to_the_account_of_the_agent(backed_up):
+    hub, file = backed_up
+    assert ananta(hub.folder, "backup", str(file), "--with-secrets", ANANTA_BACKUP_PASSPHRASE=PASSPHRASE).returncode == 0
+    for each in (hub.data, *hub.data.rglob("*")):
+        os.chown(each, 12345, 12346)
+    (hub.data / "ananta.lock").unlink()
+    done = ananta(hub.folder, "restore", str(file), ANANTA_BACKUP_PASSPHRASE=PASSPHRASE)
+    assert done.returncode == 0, done.stderr
+    for name in ("ananta.db", "terminal_log.jsonl", "config.json", "ananta.lock", "restored", "secrets/secret_key"):
+        facts = (hub.data / name).stat()
+        assert (facts.st_uid, facts.st_gid) == (12345, 12346), name
