@@ -17,6 +17,9 @@ ERROR = {"type": "object", "required": ["error", "code", "message", "cid"], "pro
     "error": {"type": "string"}, "code": {"type": "string"}, "message": {"type": "string"}, "cid": {"type": "string"},
     "details": {"type": "string"}, "errors": {"type": "array", "items": {"type": "object"}},
     "retry_after": {"type": "integer"}}}
+EVENTS = "text/event-stream"
+# Of a stream each event is described.
+EVENT = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}, "event": {"type": "string"}}}
 MEANING = {200: "done", 201: "created", 204: "done, nothing to say", 302: "look there", 400: "wrong or missing input",
            401: "credentials missing or invalid", 403: "not allowed", 404: "not found", 405: "wrong method",
            409: "conflict", 413: "body too large", 422: "the body does not fit its schema", 429: "too many requests",
@@ -70,9 +73,9 @@ def _operation(route, declared: dict, components: dict) -> dict:
     status = config.get("status", 200)
     good: dict = {"description": MEANING[status]}
     if status != 204:
-        good["content"] = {media: {"schema": declared.get("gives", {"type": "string"})}}
+        good["content"] = {media: {"schema": EVENT if media == EVENTS else declared.get("gives", {"type": "string"})}}
         if config.get("streams"):
-            good["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+            good["content"][EVENTS] = {"schema": EVENT}
     operation["responses"] = {str(status): good}
     for code in config.get("also", ()):
         operation["responses"][str(code)] = {"description": MEANING[code], "content": good["content"]}
