@@ -243,7 +243,8 @@ class TaskSteps:
         except BaseException:
             self._take_back(record, begun)
             raise
-        self._begun(record)
+        for told in self.steps.on_begin:
+            told(record)
         return self._run_there(task, target, wanted, decider, record, begun)
 
     def _check(self, shown: StoredProposal, target: Target, wanted: Execution) -> None:

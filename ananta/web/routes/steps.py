@@ -202,9 +202,11 @@ class StepRoutes:
     """Propose a command, execute one, read what ran."""
 
     def __init__(self, steps: Steps, journal: Journal, access: Access, anonymous_proposals: Counter, *,
-                 known: Callable[[str], str],
+                 known: Callable[[str], str], changed: Callable[[str, str], None],
                  propose: Callable[..., Proposed] | None = None, run: Callable[..., Executed] | None = None):
-        """propose, run: who does it; on a hub the tasks have a word in it."""
+        """propose, run: who does it; on a hub the tasks have a word in it. changed: gets the id and the state of a proposal
+        that waits now, or does not any more."""
+        self.changed = changed
         self.steps, self.journal, self.access = steps, journal, access
         self.propose_order, self.run = propose or steps.propose, run or steps.execute
         self.anonymous_proposals, self.known = anonymous_proposals, known
@@ -228,7 +230,10 @@ class StepRoutes:
         if caller.kind == "anonymous":
             self.anonymous_proposals.count(self.access.address(request.environ))
         order = order_of(body, body.task_id)
-        return proposal_answer(self.propose_order(order, store=body.store and caller.kind != "anonymous"))
+        proposed = self.propose_order(order, store=body.store and caller.kind != "anonymous")
+        if proposed.stored is not None:
+            self.changed(proposed.stored.id, OPEN)
+        return proposal_answer(proposed)
 
     def execute(self, body: ExecuteRequest) -> ExecuteAnswer:
         """Runs tool calls, then the command; a failing command is an answer with its exit code, not an error."""
@@ -245,12 +250,15 @@ class StepRoutes:
 
     def reject(self, body: RejectRequest) -> StoredAnswer:
         """Ends a proposal without running it; the reason is part of the next prompt of its task."""
-        return stored_answer(proposals.refuse(body.proposal_id, body.reason or "No reason was given.",
-                                              server.caller().name, time.time()))
+        refused = proposals.refuse(body.proposal_id, body.reason or "No reason was given.", server.caller().name, time.time())
+        self.changed(refused.id, refused.state)
+        return stored_answer(refused)
 
     def edit(self, body: EditRequest) -> StoredAnswer:
         """Makes a new proposal with another command, which remembers the one it replaces; that one ends as refused."""
-        return stored_answer(self.steps.decisions.edit(body.proposal_id, body.command, server.caller().name))
+        edited = self.steps.decisions.edit(body.proposal_id, body.command, server.caller().name)
+        self.changed(edited.id, edited.state)
+        return stored_answer(edited)
 
     def stop(self, body: StopRequest) -> StopAnswer:
         """Ends the command that runs in a task's session, with everything it started; it is recorded as interrupted."""
