@@ -39,10 +39,10 @@ class SessionRequest:
 
 @dataclass
 class SessionAnswer:
-    """username: "console" for the system administrator; kind: system or user; agent, role, version: whom the page talks to;
-    expires_at: epoch seconds."""
+    """username: "console" for the system administrator, null where nobody is signed in; kind: system, user or anonymous; agent,
+    role, version: whom the page talks to; expires_at: epoch seconds, 0 where nobody is signed in."""
 
-    username: str
+    username: str | None
     kind: str
     admin: bool
     agent: str
@@ -83,7 +83,7 @@ class ConsoleRoutes:
     def mount(self, app: Bottle) -> None:
         app.get("/ui", callback=self.page, access=OPEN, media="text/html")
         app.get("/ui/<name:path>", callback=self.file, access=OPEN, media="text/javascript", fails=(404,))
-        app.get("/session", callback=self.show, access=AUTH, gives=SessionAnswer)
+        app.get("/session", callback=self.show, access=OPEN, gives=SessionAnswer)
         app.post("/session", callback=self.open, access=OPEN, body=SessionRequest, gives=SignedInAnswer, fails=(401, 429))
         app.delete("/session", callback=self.close, access=AUTH, gives=StatusAnswer)
         app.post("/session/code", callback=self.code, access=ADMIN, gives=CodeAnswer)
@@ -114,10 +114,10 @@ class ConsoleRoutes:
     # --- sessions
 
     def show(self) -> SessionAnswer:
-        """Who is signed in to the console in this browser; 401 where nobody is."""
-        caller = server.caller()
-        if caller.source != "cookie":
-            raise NotAuthenticated("Nobody is signed in here: open the address that the start printed, or that `ananta ui` prints.")
+        """Who is signed in to the console in this browser, and whom it talks to."""
+        caller = self.access.identify(request.environ)
+        if caller is None or caller.source != "cookie":
+            return SessionAnswer(None, "anonymous", False, *self.about, 0.0)
         return self._answer(caller, self.sessions.expires_at(self.sessions.shown(request.environ) or ""))
 
     def open(self, body: SessionRequest) -> HTTPResponse:
