@@ -34,16 +34,21 @@ async function begin() {
   theme(stored("ananta.theme") ?? "auto");
   const code = new URLSearchParams(location.hash.slice(1)).get("code");
   if (code) history.replaceState(null, "", location.pathname);
+  let problem = null;
   try {
     if (code) {
       entered(await post("/session", { code }, { quiet: true }));
       return;
     }
+  } catch (failure) {
+    problem = failure.message;
+  }
+  try {
     const found = await get("/session", { quiet: true });
     if (found.username && token()) entered(found);
-    else showSignIn(null, found.role);
-  } catch (problem) {
-    showSignIn(problem.message);
+    else showSignIn(problem, found.role);
+  } catch (failure) {
+    showSignIn(failure.message);
   }
 }
 
@@ -89,7 +94,7 @@ function settings() {
     setLanguage(languages.value);
     location.reload();
   } }, Object.entries(LANGUAGES).map(([name, text]) => h("option", { value: name, lang: name, selected: name === language() }, text)));
-  return h("div", { class: "row tight" }, themes, languages);
+  return h("div", { class: "choices" }, themes, languages);
 }
 
 function stored(key) {

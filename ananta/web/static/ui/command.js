@@ -25,12 +25,14 @@ export function verdict(decision) {
   return h("span", { class: "pill " + decision }, t("verdict." + decision));
 }
 
-function touched(parts, reasons, cwd) {
-  const told = parts.length ? parts : reasons.map((reason) => ({ reason, decision: null }));
+function touched(parts, reasons, cwd, decision) {
+  const told = parts.length ? parts.filter((each) => each.decision !== "allow") : decision === "allow" ? [] : reasons.map((reason) => ({ reason, decision }));
   const seen = new Set(), rows = told.filter((each) => !seen.has(each.decision + each.reason) && seen.add(each.decision + each.reason));
+  const rest = parts.filter((each) => each.decision === "allow").length;
   return h("div", { class: "touch" },
-    rows.length ? h("ul", { class: "touch" }, rows.slice(0, 12).map((each) => h("li", null, each.decision ? verdict(each.decision) : h("span"), h("span", { class: "said" }, readable(each.reason))))) : null,
-    cwd && !cwd.startsWith("@") ? h("p", { class: "muted" }, t("proposal.in"), " ", h("code", { class: "said" }, readable(cwd))) : null);
+    rows.length ? h("ul", { class: "touch" }, rows.slice(0, 12).map((each) => h("li", null, verdict(each.decision), h("span", { class: "said" }, readable(each.reason))))) : null,
+    h("p", { class: "muted said" }, decision === "allow" ? t("touch.nothing") : rest ? t("touch.rest", { n: rest }) : null,
+      cwd && !cwd.startsWith("@") ? [" ", t("proposal.in"), " ", h("code", null, readable(cwd))] : null));
 }
 
 /** How a run ended. */
@@ -87,7 +89,7 @@ export function proposalCard(proposal, { signal, on = {}, where = null, focus = 
 
   function draw() {
     put(command, commandText(shown.command, parts));
-    put(touch, touched(parts, shown.reasons ?? [], shown.cwd));
+    put(touch, touched(parts, shown.reasons ?? [], shown.cwd, shown.decision));
     put(pill, shown.decision ? verdict(shown.decision) : null);
     const denied = shown.decision === "deny";
     put(actions,

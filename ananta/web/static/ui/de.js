@@ -24,7 +24,7 @@ export default {
   "ask.nothing": "Das Modell hatte nichts vorzuschlagen.", "ask.interrupted": "Es kam keine Antwort.",
 
   "proposal": "Vorgeschlagener Befehl", "command": "Befehl", "proposal.noreason": "Das Modell nannte keinen Grund.", "proposal.in": "Im Ordner", "proposal.took": "vorgeschlagen in {time}",
-  "verdict.allow": "sieht nur nach", "verdict.ask": "ändert etwas", "verdict.deny": "verboten",
+  "verdict.allow": "sieht nur nach", "verdict.ask": "Ihre Entscheidung", "verdict.deny": "verboten", "touch.nothing": "Sieht nur nach und ändert nichts.", "touch.rest": "Ein anderer Teil sieht nur nach. | Die anderen {n} Teile sehen nur nach.",
   "run": "Ausführen", "edit": "Ändern", "no": "Nein, weil …", "stop": "Anhalten", "edit.label": "Der Befehl, wie er sein soll", "edit.save": "Diesen nehmen",
   "no.label": "Warum nicht? Das Modell schlägt dann etwas anderes vor.", "no.example": "Zum Beispiel: nur nachsehen, nichts löschen", "no.send": "Ablehnen",
   "no.done": "Abgelehnt.", "no.done.because": "Abgelehnt: {reason}",

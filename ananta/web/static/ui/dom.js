@@ -65,7 +65,7 @@ export function readable(text) {
 
 /** One line of somebody's text for a title: without line ends, and cut. */
 export function line(text, length = 200) {
-  const one = String(text ?? "").replace(/\s+/g, " ").trim();
+  const one = String(text ?? "").slice(0, length * 4).replace(/\s+/g, " ").trim();
   return readable(one.length > length ? one.slice(0, length - 1) + "…" : one);
 }
 

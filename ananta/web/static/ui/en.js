@@ -24,7 +24,7 @@ export default {
   "ask.nothing": "The model had nothing to propose.", "ask.interrupted": "There was no answer.",
 
   "proposal": "Proposed command", "command": "Command", "proposal.noreason": "The model gave no reason.", "proposal.in": "In the folder", "proposal.took": "proposed in {time}",
-  "verdict.allow": "only looks", "verdict.ask": "changes something", "verdict.deny": "denied",
+  "verdict.allow": "only looks", "verdict.ask": "your decision", "verdict.deny": "denied", "touch.nothing": "It only looks and changes nothing.", "touch.rest": "One other part only looks. | The other {n} parts only look.",
   "run": "Run", "edit": "Edit", "no": "No, because …", "stop": "Stop", "edit.label": "The command as it should be", "edit.save": "Use this",
   "no.label": "Why not? The model proposes something else then.", "no.example": "For example: only look, delete nothing", "no.send": "Refuse",
   "no.done": "Refused.", "no.done.because": "Refused: {reason}",

@@ -8,7 +8,10 @@ const SHOWN_LINES = 40, SHOWN_CHARS = 6000, MORE_CHARS = 60000, LIVE_CHARS = 600
 const CONTROL = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[PX^_][^\u001b]*(?:\u001b\\)?|[ -/]*[0-~])|\u009b[0-?]*[ -/]*[@-~]/g;
 
 export function plain(text) {
-  return text.replace(CONTROL, "").replace(/\r\n/g, "\n").replace(/[^\n]*\r(?=[^\n])/g, "").replace(/\r/g, "\n");
+  const found = text.replace(CONTROL, "");
+  if (!found.includes("\r")) return found;
+  // What a program wrote over on its line is gone, as on a terminal.
+  return found.replace(/\r+\n/g, "\n").split("\n").map((line) => line.slice(line.lastIndexOf("\r", line.length - 2) + 1)).join("\n").replaceAll("\r", "\n");
 }
 
 function box(label) {

@@ -119,7 +119,9 @@ export default function ask({ signal }) {
   function ended(turn, shown, done) {
     Object.assign(turn, { state: "done", command: shown.command, output: (done.output ?? "").slice(-KEPT_CHARS), exit_code: done.exit_code, duration: done.duration });
     save();
-    if (!signal.aborted) field.focus({ preventScroll: true });
+    if (signal.aborted) return;
+    field.focus({ preventScroll: true });
+    down();
   }
 
   /** A run that began before the page was loaded anew: it goes on without us, and ends in the log. */
@@ -195,7 +197,7 @@ export default function ask({ signal }) {
   }
 
   begin();
-  return h("div", { class: "narrow" },
+  return h("div", { class: "narrow asking" },
     h("div", { class: "head" }, h("h1", null, t("view.ask")), button(t("ask.new"), () => {
       sessionStorage.removeItem(KEY);
       talk = load();

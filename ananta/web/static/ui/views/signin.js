@@ -12,7 +12,7 @@ export default function signIn({ problem, role, entered, settings }) {
   else get("/session", { quiet: true }).then((found) => show(found.role), (failure) => put(told, wrong(failure)));
   return h("main", { class: "gate" }, h("div", { class: "card" },
     h("div", { class: "brand" }, h("img", { src: "/ui/icon.svg", alt: "" }), h("h1", null, t("signin.title"))), told, place,
-    h("div", { class: "row spread" }, settings())));
+    settings()));
 }
 
 function form(told, entered, fields, act) {
