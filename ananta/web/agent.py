@@ -159,7 +159,8 @@ class AgentServer:
                               reports=self._limit("csp-report", 10, 60))
         steps = StepRoutes(agent.steps, agent.journal, self.access, self._limit("anonymous propose", 10, 60),
                            known=agent.mask.known, changed=self._proposals_changed,
-                           **({"propose": agent.hub.steps.propose_here, "run": agent.hub.steps.execute_proposal}
+                           **({"propose": agent.hub.steps.propose_here, "run": agent.hub.steps.execute_proposal,
+                               "stop": agent.hub.steps.stop}
                               if agent.hub else {}))
         return [system, *self._accounts(), steps, *self._hub_parts(steps),
                 ConfigurationRoutes(agent.configuration, agent.audit, self.access),

@@ -203,10 +203,11 @@ class StepRoutes:
 
     def __init__(self, steps: Steps, journal: Journal, access: Access, anonymous_proposals: Counter, *,
                  known: Callable[[str], str], changed: Callable[[str, str], None],
-                 propose: Callable[..., Proposed] | None = None, run: Callable[..., Executed] | None = None):
-        """propose, run: who does it; on a hub the tasks have a word in it. changed: gets the id and the state of a proposal
+                 propose: Callable[..., Proposed] | None = None, run: Callable[..., Executed] | None = None,
+                 stop: Callable[[str | None], bool] | None = None):
+        """propose, run, stop: who does it; on a hub the tasks have a word in it. changed: gets the id and the state of a proposal
         that waits now, or does not any more."""
-        self.changed = changed
+        self.changed, self.end = changed, stop or steps.stop
         self.steps, self.journal, self.access = steps, journal, access
         self.propose_order, self.run = propose or steps.propose, run or steps.execute
         self.anonymous_proposals, self.known = anonymous_proposals, known
@@ -221,7 +222,7 @@ class StepRoutes:
         app.post("/step/reject", callback=self.reject, access=AUTH, body=RejectRequest, gives=StoredAnswer,
                  fails=(404, 409))
         app.post("/step/edit", callback=self.edit, access=AUTH, body=EditRequest, gives=StoredAnswer, fails=(404, 409))
-        app.post("/step/stop", callback=self.stop, access=AUTH, body=StopRequest, gives=StopAnswer)
+        app.post("/step/stop", callback=self.stop, access=AUTH, body=StopRequest, gives=StopAnswer, fails=(502,))
         app.get("/logs", callback=self.logs, access=READ, query=LogsQuery, gives=list[LogRecord])
 
     def propose(self, body: ProposeRequest) -> ProposeAnswer:
@@ -262,7 +263,7 @@ class StepRoutes:
 
     def stop(self, body: StopRequest) -> StopAnswer:
         """Ends the command that runs in a task's session, with everything it started; it is recorded as interrupted."""
-        return StopAnswer(self.steps.stop(body.task_id))
+        return StopAnswer(self.end(body.task_id))
 
     def logs(self, query: LogsQuery) -> Raw:
         """The last `limit` executions, oldest first; `task_id` filters exactly."""

@@ -137,7 +137,7 @@ async function open() {
   if (signal.aborted) return;
   put(main, module.default({ session, parameters, signal }));
   scrollTo(0, 0);
-  if (document.activeElement === document.body || document.activeElement?.closest?.(".nav")) (main.querySelector("[data-focus]") ?? main).focus({ preventScroll: true });
+  if (document.activeElement === document.body || document.activeElement?.closest?.(".nav")) ((matchMedia("(pointer: fine)").matches && main.querySelector("[data-focus]")) || main).focus({ preventScroll: true });
 }
 
 function decoded(part) {

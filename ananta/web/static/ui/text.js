@@ -44,7 +44,7 @@ export function ago(seconds) {
 }
 
 export function seconds(value) {
-  return t("unit.seconds", { n: number(value, value < 10 ? 1 : 0) });
+  return t("unit.seconds", { n: number(value, value < 1 ? 2 : value < 10 ? 1 : 0) });
 }
 
 export function number(value, digits = 0) {
