@@ -379,7 +379,11 @@ def _greeting(agent: Agent, server, first_admin: str | None) -> list[str]:
         many = "1 run was" if len(agent.unknown) == 1 else f"{len(agent.unknown)} runs were"
         lines.append(f"record    {many} cut off by the last stop; how that ended is unknown "
                      "(ananta log tail)")
-    lines.append('next      ananta ask "show the free disk space", or open ' + server.url + "/apidocs")
+    if settings.role == "worker":
+        lines.append(f"console   {server.address_with_code()}  (signs in once, for 15 minutes; `ananta ui` prints another)")
+    else:
+        lines.append(f"console   {server.url}/ui/")
+    lines.append('next      ananta ask "show the free disk space", or open the console in a browser')
     return lines
 
 

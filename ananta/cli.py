@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("sentence", nargs="+", help="what shall be done")
     ask.add_argument("--yes", action="store_true", help="run at once what the policy allows, and nothing else")
     ask.add_argument("--task", default=None, metavar="ID", help="task (session) to work in; default: one for this call")
+    add("ui", _ui, "print an address that signs a browser in to the console of the server that runs, once", "ananta ui")
     add("doctor", _doctor, "check everything that could prevent the work, and say what to do", "ananta doctor --json")
     log = family("log", "the record of everything that ran")
     tail = add("tail", _log_tail, "show the last executions", "ananta log tail -n 20 --task T-1", to=log)
@@ -239,6 +240,16 @@ def _ask(options: argparse.Namespace, environment: dict[str, str]) -> int:
 
     with app.desk(_settings(options, environment), task_id=options.task) as desk:
         return Conversation(desk, say, yes=options.yes, as_json=options.json).hold(" ".join(options.sentence))
+
+
+def _ui(options: argparse.Namespace, environment: dict[str, str]) -> int:
+    from ananta.operations import ui
+
+    address, until = ui.address(_settings(options, environment))
+    say(json.dumps({"url": address, "expires_at": until}) if options.json else address)
+    if not options.json:
+        say("It works once, and for 15 minutes.", error=True)
+    return 0
 
 
 def _doctor(options: argparse.Namespace, environment: dict[str, str]) -> int:

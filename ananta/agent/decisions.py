@@ -64,10 +64,11 @@ class Decisions:
         if not command.strip() or "\0" in command:
             raise InvalidInput("command is missing.", code="missing_command", details="command")
         old = proposals.find(proposal_id)
-        cwd, now = self.directory(old.session), self.now()
+        # Where a command of another agent would run, that agent alone knows; it judges the new one when it gets it.
+        cwd, now = self.directory(old.session) if old.target == self.target else "", self.now()
         verdict = self.judge(command, cwd)
         new = replace(old, id="P-" + os.urandom(8).hex(), command=command, cwd=cwd, replaces=old.id, created_at=now,
-                      digest=digest(command, cwd, old.session, self.target), decision=verdict.decision,
+                      digest=digest(command, cwd, old.session, old.target), decision=verdict.decision,
                       reasons=verdict.reasons, expires_at=now + self.lifetime_s, state="open", decided_by=None,
                       decided_at=None, decide_reason=None, run_id=None)
         proposals.edit(new, by, now)

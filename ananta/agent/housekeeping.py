@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ananta.agent.background import Job
-from ananta.store import accounts, answers, database, limits, proposals
+from ananta.store import accounts, answers, database, limits, proposals, sessions
 from ananta.store.journal import Journal
 
 DAY_S = 24 * 3600.0
@@ -33,7 +33,7 @@ def jobs(retention: Retention, journal: Journal, data_dir: Path, *, hub: bool, s
             continue
 
     found = [
-        Job("sign-ins", lambda: (accounts.prune(now()), limits.prune(now())), MINUTES_S, 4, alone=True),
+        Job("sign-ins", lambda: (accounts.prune(now()), sessions.prune(now()), limits.prune(now())), MINUTES_S, 4, alone=True),
         Job("answers", lambda: answers.prune(now()), HOUR_S, 5, alone=True),
         Job("proposals", lambda: (proposals.expire(now()), proposals.prune(now())), HOUR_S, 6, alone=True)]
     if retention.backups:

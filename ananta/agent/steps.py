@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ananta.agent.configuration import LiveConfiguration
 from ananta.agent.decisions import Decisions
 from ananta.agent.lanes import Lane
+from ananta.agent.live import Live
 from ananta.agent.meter import Meter
 from ananta.agent.tools import By, ToolResult, Tools
 from ananta.domain import answers, prompts, schedule
@@ -150,6 +151,8 @@ class Steps:
         self.waiting = Lane("commands that wait for their session", WAITING_PLACES, retry_after_s=2)
         self.stopping = threading.Event()
         self._running: dict[str, threading.Event] = {}
+        # Shows what commands print while they run, where somebody can look.
+        self.live: Live | None = None
         # Told of every run: just before it begins, and with its record as it stands in the log. They raise nothing.
         self.on_begin: list[Callable[[Record], None]] = []
         self.on_record: list[Callable[[Record], None]] = []
@@ -325,6 +328,8 @@ class Steps:
                 begun(None)
             raise
         self.meter.count("task_received")
+        if self.live is not None and wanted.command:
+            on_output = _both(self.live.began(wanted.task_id or DEFAULT_SESSION, record), on_output)
         start = time.monotonic()
         try:
             by = By(decider.name, decider.admin, decider.address)
@@ -358,7 +363,12 @@ class Steps:
                                    command=record.command, reasons=list(verdict.reasons))
 
     def _finish(self, record: Record, start: float) -> None:
-        done = self.journal.finished(replace(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6)))
+        done = replace(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6))
+        try:
+            done = self.journal.finished(done)
+        finally:
+            if self.live is not None:
+                self.live.ended(done)
         for told in self.on_record:
             told(done)
 
@@ -385,6 +395,17 @@ class Steps:
                 break
         notes = outcome.notes + ((f"{attempt + 1} attempts",) if attempt else ())
         return replace(outcome, notes=notes)
+
+
+def _both(first: Callable[[str], None], second: Callable[[str], None] | None) -> Callable[[str], None]:
+    if second is None:
+        return first
+
+    def feed(text: str) -> None:
+        first(text)
+        second(text)
+
+    return feed
 
 
 def _joined(run_id: str, results: Sequence[ToolResult], outcome: Outcome | None, verdict: Verdict | None,

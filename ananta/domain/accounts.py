@@ -11,7 +11,7 @@ ROLES = (USER, ADMIN)
 USERNAME = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
 # Who acts without being a user; a user of such a name could be taken for it in the records.
 COMMAND_LINE = "command-line"
-RESERVED = frozenset({"system", "local", "anonymous", "admin_via_token", COMMAND_LINE})
+RESERVED = frozenset({"system", "local", "anonymous", "admin_via_token", "console", COMMAND_LINE})
 LONGEST_PASSWORD = 256
 FAILURES, LOCKED_S = 5, 900
 KEPT_PASSWORDS, BARRED_PASSWORDS = 5, 3

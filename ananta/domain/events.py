@@ -7,6 +7,10 @@ AGENT_REGISTERED, AGENT_STATUS = "agent_registered", "agent_status"
 # There is a new record of a task: {"task_id", "run_id", "record"}, the last as the bytes that are served. It is not for
 # /events: what commands print goes to those who look at that task.
 TASK_RECORD = "task_record"
+# Something waits for a decision, or does not any more: {"id", "state"}.
+PROPOSALS_UPDATED = "proposals_updated"
+# Of /step/stream-output, and not on /events: what is printed goes to those who look at that session.
+RUN_STARTED, RUN_OUTPUT, RUN_ENDED = "run_started", "run_output", "run_ended"
 # Somebody may no longer do what he could: a password, a role, a user was changed. Nor is that for /events: the streams of
 # all hubs look at their credentials again. The data says nothing.
 CREDENTIALS_CHANGED = "credentials_changed"

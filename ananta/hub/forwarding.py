@@ -126,6 +126,17 @@ class Workers:
             raise ForwardingFailed(f"The agent at {url} does not answer: {failure}.", details=str(failure)) from failure
         return status, answer or {}
 
+    def stop(self, url: str, tokens: Tokens, task_id: str, *, timeout_s: float) -> bool:
+        """Ends the command that runs in the task's session at the worker; says whether one ran. Raises ForwardingFailed."""
+        try:
+            # Outside of the places, all of which may be taken by what is to be stopped.
+            status, answer = self._call("POST", url, "/step/stop", tokens, {"task_id": task_id}, until=time.monotonic() + timeout_s)
+        except (_NotSent, _Lost) as failure:
+            raise ForwardingFailed(f"The agent at {url} does not answer: {failure}.", details=str(failure)) from failure
+        if not 200 <= status < 300:
+            raise _failed(url, status, answer)
+        return bool(answer and answer.get("stopped") is True)
+
     def close(self) -> None:
         """Ends all calls: they fail, or are unknown, at once."""
         self._closed.set()

@@ -42,7 +42,7 @@ from ananta.store import templates as stored_templates
 
 log = logging.getLogger(__name__)
 HISTORY = 8  # steps of a task that a model is told about
-PROPOSE_S, BESIDE_S = 55.0, 10.0
+PROPOSE_S, BESIDE_S, STOP_S = 55.0, 10.0, 10.0
 LOOK_BACK = 500
 # In a stored proposal, instead of a folder: the agent it is for has stored it under the same id, and is bound by it.
 AT_THE_AGENT = "@agent"
@@ -198,6 +198,15 @@ class TaskSteps:
             return self.execute(shown.task_id or "", wanted, decider, begun=begun)
         return self.steps.execute(wanted, decider, begun=begun)
 
+    def stop(self, task_id: str | None) -> bool:
+        """Ends the command that runs for the task, here or at its agent; says whether one ran. Raises ForwardingFailed."""
+        if self.steps.stop(task_id):
+            return True
+        if task_id is None or not tasks.exists(task_id):
+            return False
+        target = self.target_of(tasks.find(task_id))
+        return target is not None and self.workers.stop(target.url, target.tokens, task_id, timeout_s=STOP_S)
+
     def _is_ours(self, shown: StoredProposal) -> bool:
         return "://" not in shown.target
 
@@ -243,7 +252,8 @@ class TaskSteps:
         except BaseException:
             self._take_back(record, begun)
             raise
-        self._begun(record)
+        for told in self.steps.on_begin:
+            told(record)
         return self._run_there(task, target, wanted, decider, record, begun)
 
     def _check(self, shown: StoredProposal, target: Target, wanted: Execution) -> None:

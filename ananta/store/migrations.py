@@ -162,8 +162,16 @@ def upkeep(execute: Execute) -> None:
     execute("CREATE INDEX scheduled_tasks_scope_next_run ON scheduled_tasks (scope, next_run)")
 
 
+def sessions(execute: Execute) -> None:
+    execute("CREATE TABLE sessions (token_hash TEXT PRIMARY KEY NOT NULL, page_hash TEXT NOT NULL, kind TEXT NOT NULL, "
+            "username TEXT NOT NULL, role TEXT NOT NULL, generation BIGINT NOT NULL, basis TEXT NOT NULL, "
+            "signed_in_at REAL NOT NULL, expires_at REAL NOT NULL)")
+    execute("CREATE INDEX sessions_username_expires_at ON sessions (username, expires_at)")
+    execute("CREATE INDEX sessions_expires_at ON sessions (expires_at)")
+
+
 LOCAL: Steps = (journal,)
-STEPS: Steps = (*LOCAL, proposals, answers, hub, teams, second_factor, upkeep)
+STEPS: Steps = (*LOCAL, proposals, answers, hub, teams, second_factor, upkeep, sessions)
 SHARED: Steps = STEPS[len(LOCAL):]
 
 

@@ -503,3 +503,23 @@ class FactRow(Table):
 
     class Meta:
         table_name = "facts"
+
+
+class SessionRow(Table):
+    """A page that is signed in. token_hash, page_hash: SHA-256 of what is in its cookie, and of the token it sends with
+    changes; kind: system or user; generation, role: of the user at the sign-in; basis: SHA-256 of the agent token that a
+    system session rests on."""
+
+    token_hash = TextField(primary_key=True)
+    page_hash = TextField()
+    kind = TextField()
+    username = TextField()
+    role = TextField()
+    generation = BigIntegerField()
+    basis = TextField()
+    signed_in_at = FloatField()
+    expires_at = FloatField(index=True)
+
+    class Meta:
+        table_name = "sessions"
+        indexes = ((("username", "expires_at"), False),)

@@ -1,7 +1,8 @@
 """Who is calling, from where, and whether they may.
 
 Credentials, in this order: the agent token itself; a JWT signed with the agent token; a user's JWT signed with the
-secret key (RFC 7519, HS256 only). The Authorization header wins over the query parameter `token`.
+secret key (RFC 7519, HS256 only). The Authorization header wins over the query parameter `token`, and both over the cookie of
+a page that is signed in, which counts only for requests of this very origin.
 """
 import hashlib
 import hmac
@@ -23,6 +24,8 @@ CLASSES = (OPEN, READ, AUTH, ADMIN, USER)
 LEEWAY_S = 30
 # All of a request that decides who calls.
 SHOWN = ("HTTP_AUTHORIZATION", "QUERY_STRING", "REMOTE_ADDR", "HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED")
+# And these, of a request that shows no token but a cookie.
+OF_PAGES = ("HTTP_COOKIE", "HTTP_ORIGIN", "HTTP_HOST", "HTTP_SEC_FETCH_SITE", "REQUEST_METHOD")
 LOOPBACK_HOST = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 LOOPBACK_PEER = re.compile(r"127\.|::1$|::ffff:127\.")
 ADDRESS_HOST = re.compile(r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
@@ -30,8 +33,8 @@ ADDRESS_HOST = re.compile(r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:[0
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls. kind: "anonymous", "system" (agent token) or "user"; source: where the credential stood; signed_in_at: when a
-    user has signed in for this token (epoch seconds), 0 for one that came by a refresh."""
+    """Who calls. kind: "anonymous", "system" (agent token) or "user"; source: where the credential stood ("header", "query"
+    or "cookie"); signed_in_at: when a user has signed in for this token (epoch seconds), 0 for one that came by a refresh."""
 
     kind: str
     name: str
@@ -49,6 +52,14 @@ class Counter(Protocol):
     """Counts calls by key; raises TooManyRequests for one too many."""
 
     def count(self, key: str) -> None: ...
+
+
+class PageSessions(Protocol):
+    """Sign-ins of pages, see web/session.py."""
+
+    def shown(self, environ: dict) -> str | None: ...
+
+    def caller(self, token: str, environ: dict) -> Caller: ...
 
 
 class RateLimit:
@@ -163,7 +174,8 @@ class Access:
     """Decides for one request. anonymous_reads: "loopback", "off" or "all"; hosts, origins: what 1.1 and 1.3 allow."""
 
     def __init__(self, tokens: Tokens, *, anonymous_reads: str, hosts: Iterable[str], origins: Iterable[str],
-                 proxies: Iterable[str], bound: str):
+                 proxies: Iterable[str], bound: str, sessions: PageSessions | None = None):
+        self.sessions = sessions
         self.tokens, self.anonymous_reads, self.bound = tokens, anonymous_reads, bound
         self.hosts = frozenset(host.lower() for host in hosts)
         self.origins, self.proxies = frozenset(origins), frozenset(proxies)
@@ -188,14 +200,33 @@ class Access:
             presented = self.credential(environ)
         except ValueError:
             presented = ("", "query")
-        caller = self.tokens.caller(*presented) if presented else ANONYMOUS
+        caller = self.tokens.caller(*presented) if presented else self._of_page(environ)
         environ["ananta.caller"] = caller
         return caller
+
+    def _of_page(self, environ: dict) -> Caller | None:
+        token = self.sessions.shown(environ) if self.sessions is not None else None
+        if token is None or self.sessions is None or not self._own_page(environ):
+            return ANONYMOUS
+        try:
+            return self.sessions.caller(token, environ)
+        except NotAuthenticated as refused:
+            environ["ananta.refused"] = refused
+            return None
+
+    def _own_page(self, environ: dict) -> bool:
+        """Whether a page of this agent may have sent the request, under a name that this agent has: no other origin may
+        use the cookie, not even one that may call with a token."""
+        host, origin = environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN")
+        if not self._host_allowed(host) or environ.get("HTTP_SEC_FETCH_SITE", "none") not in ("same-origin", "none"):
+            return False
+        return origin is None or origin.partition("://")[2].lower() == (host or "").lower()
 
     def again(self, access: str, environ: dict) -> tuple[tuple, Callable[[], Caller]]:
         """Returns what the caller of a request shows, and a function that decides anew whether that is enough; for
         what outlives the request. It raises what `check` raises."""
-        shown = {name: environ[name] for name in SHOWN if name in environ}
+        names = SHOWN if "HTTP_AUTHORIZATION" in environ or "HTTP_COOKIE" not in environ else SHOWN + OF_PAGES
+        shown = {name: environ[name] for name in names if name in environ}
         return tuple(shown.items()), lambda: self.check(access, dict(shown))
 
     def check_place(self, environ: dict) -> None:
@@ -227,8 +258,10 @@ class Access:
             return ANONYMOUS
         caller = self.identify(environ)
         insecure = self.tokens.agent_token is None
+        if caller is None and "ananta.refused" in environ:
+            raise environ["ananta.refused"]
         if access == USER:
-            if caller is None or caller.kind != "user" or caller.source != "header":
+            if caller is None or caller.kind != "user" or caller.source == "query":
                 raise NotAuthenticated("This needs a user's own sign-in: send Authorization: Bearer <user token>.")
             return caller
         if insecure:
@@ -236,7 +269,7 @@ class Access:
                 if access == ADMIN and not insecure_too:
                     raise NotAuthenticated("This needs an administrator's own sign-in: this agent has no token. "
                                            "`ananta token new` makes one while it is stopped.")
-                caller = INSECURE
+                caller = caller if caller is not None and caller.source == "cookie" else INSECURE
         elif caller is None:
             raise NotAuthenticated("The token is not valid: it is wrong, expired or has been replaced.")
         elif caller.kind == "anonymous" and not (access == READ and self._may_read_anonymously(environ)):
@@ -256,7 +289,8 @@ class Access:
 
     def _authenticated(self, environ: dict, by_header: bool = False) -> bool:
         caller = self.identify(environ)
-        return caller is not None and caller.kind != "anonymous" and (not by_header or caller.source == "header")
+        return caller is not None and caller.kind != "anonymous" and caller.source != "cookie" and (
+            not by_header or caller.source == "header")
 
     def _may_read_anonymously(self, environ: dict) -> bool:
         if self.anonymous_reads == "all":

@@ -16,10 +16,13 @@ from ananta.agent.backups import Backups
 from ananta.agent.figures import Figures
 from ananta.agent.generation import Generation
 from ananta.agent.housekeeping import Retention
+from ananta.agent.live import Live
 from ananta.agent.loaded_models import LoadedModels
 from ananta.agent.schedule import Scheduler
 from ananta.agent.sgpt import Sgpt
-from ananta.domain.events import CREDENTIALS_CHANGED, TOKEN_ROTATED
+from ananta.domain.events import CREDENTIALS_CHANGED, PROPOSALS_UPDATED, TOKEN_ROTATED
+from ananta.domain.proposals import RUN
+from ananta.domain.steps import Record
 from ananta.hub.membership import Identity, Membership, Rotation, is_due, is_same_place
 from ananta.settings import Settings, is_loopback, secret_names
 from ananta.store import accounts, database, stats
@@ -33,6 +36,7 @@ from ananta.web.metrics import MetricsText
 from ananta.web.routes.accounts import AccountRoutes
 from ananta.web.routes.audit import AuditRoutes
 from ananta.web.routes.configuration import ConfigurationRoutes
+from ananta.web.routes.console import ConsoleRoutes, open_address
 from ananta.web.routes.llm import LLMRoutes
 from ananta.web.routes.pages import PageRoutes
 from ananta.web.routes.policy import PolicyRoutes
@@ -41,8 +45,9 @@ from ananta.web.routes.second_factor import SecondFactorRoutes
 from ananta.web.routes.sgpt import SgptRoutes
 from ananta.web.routes.stats import StatsRoutes
 from ananta.web.routes.steps import StepRoutes
-from ananta.web.routes.streams import EventRoutes, TaskLogRoutes
+from ananta.web.routes.streams import EventRoutes, OutputRoutes, TaskLogRoutes
 from ananta.web.routes.system import Check, SystemRoutes
+from ananta.web.session import Codes, Sessions
 from ananta.web.sign_in import Door
 from ananta.web.streams import Streams
 
@@ -61,7 +66,8 @@ class AgentServer:
         self.agent, self.settings = agent, settings
         self.tokens = Tokens(agent.token, agent.secret_key, accounts.standing, known_only=settings.role == "hub")
         self.host = settings.host or ("127.0.0.1" if agent.token is None else "0.0.0.0")
-        self.access = Access(self.tokens, anonymous_reads=settings.anonymous_reads, hosts=(*settings.allowed_hosts, *_named(settings.agent_url)),
+        self.sessions, self.codes = Sessions(agent.secret_key, lambda: self.tokens.agent_token, accounts.standing), Codes()
+        self.access = Access(self.tokens, sessions=self.sessions, anonymous_reads=settings.anonymous_reads, hosts=(*settings.allowed_hosts, *_named(settings.agent_url)),
                              origins=settings.cors_origins, proxies=settings.trusted_proxies, bound=self.host)
         self.streams = Streams()
         self.figures = self._figures()
@@ -74,6 +80,7 @@ class AgentServer:
         self._extend(app)
         gate = Gate(app, self.access, agent.steps.stopping.is_set)
         agent.events.listen(self.streams.on_event)
+        agent.steps.on_begin.append(self._decided)
         lanes = [agent.command_lane, agent.model_lane, agent.steps.waiting, *([agent.hub.workers.lane] if agent.hub else [])]
         places = sum(lane.places for lane in lanes)
         self.server = web.Server(gate, self.access, self.streams, host=self.host, port=settings.port, lane_places=places)
@@ -83,6 +90,13 @@ class AgentServer:
         self.rotation.membership = self.membership = self._membership()
         if not is_loopback(self.host) and settings.anonymous_reads == "all":
             log.warning("ANONYMOUS_READS=all: everybody who reaches this agent can read what its commands printed")
+
+    def _decided(self, record: Record) -> None:
+        if record.proposal_id is not None:
+            self._proposals_changed(record.proposal_id, RUN)
+
+    def _proposals_changed(self, proposal_id: str, state: str) -> None:
+        self.agent.events.publish(PROPOSALS_UPDATED, {"id": proposal_id, "state": state})
 
     def start(self) -> None:
         self.server.start()
@@ -144,8 +158,9 @@ class AgentServer:
                               about=self._about, database=_database, llm=self._llm, hub=self._hub, backup=self._backup, rotate=self.rotate,
                               reports=self._limit("csp-report", 10, 60))
         steps = StepRoutes(agent.steps, agent.journal, self.access, self._limit("anonymous propose", 10, 60),
-                           known=agent.mask.known,
-                           **({"propose": agent.hub.steps.propose_here, "run": agent.hub.steps.execute_proposal}
+                           known=agent.mask.known, changed=self._proposals_changed,
+                           **({"propose": agent.hub.steps.propose_here, "run": agent.hub.steps.execute_proposal,
+                               "stop": agent.hub.steps.stop}
                               if agent.hub else {}))
         return [system, *self._accounts(), steps, *self._hub_parts(steps),
                 ConfigurationRoutes(agent.configuration, agent.audit, self.access),
@@ -155,9 +170,14 @@ class AgentServer:
                              cwd=lambda: agent.runner.directory("default")),
                 AuditRoutes(agent.audit, self.access, lambda limit: analysis(agent.steps, limit)), self._llm_routes(),
                 ScheduleRoutes(self.scheduler, self.access, agent.audit, hide=agent.mask.known),
-                EventRoutes(self.streams, self.access), StatsRoutes(self.settings.agent_name, self.figures.snapshot,
+                EventRoutes(self.streams, self.access), self._output(), StatsRoutes(self.settings.agent_name, self.figures.snapshot,
                                                                            jobs=lambda: self.jobs.report()),
                 PageRoutes()]
+
+    def _output(self) -> OutputRoutes:
+        output = OutputRoutes(self.streams, self.access)
+        output.live = self.agent.steps.live = Live(self.agent.mask, output.tell, output.wanted)
+        return output
 
     def _llm_routes(self) -> LLMRoutes:
         agent = self.agent
@@ -170,11 +190,26 @@ class AgentServer:
         return Limit(scope, calls, window_s) if self.settings.role == "hub" else RateLimit(calls, window_s)
 
     def _accounts(self) -> list:
-        door, factors = Door(self.access, self.agent.audit, Limit("sign-in", 10, 60), Bans()), self.agent.second_factors
+        door, factors, settings = Door(self.access, self.agent.audit, Limit("sign-in", 10, 60), Bans()), self.agent.second_factors, self.settings
+
+        def revoked() -> None:
+            self.agent.events.publish(CREDENTIALS_CHANGED, {})
+
         return [AccountRoutes(door, self.tokens, factors, min_length=self.settings.password_min_length,
                               first_admin=self.settings.initial_admin_user,
-                              revoked=lambda: self.agent.events.publish(CREDENTIALS_CHANGED, {})),
-                SecondFactorRoutes(factors, door, self.tokens)]
+                              revoked=revoked),
+                SecondFactorRoutes(factors, door, self.tokens),
+                ConsoleRoutes(self.sessions, self.codes, door, self.access, ended=revoked, doctor=self._examine,
+                              about=(settings.agent_name, settings.role, __version__))]
+
+    def _examine(self) -> list:
+        from ananta.operations import doctor  # few ask
+
+        return doctor.examine(lambda: self.settings)
+
+    def address_with_code(self) -> str:
+        """An address that signs in whoever opens it first, within 15 minutes."""
+        return open_address(self.url, self.codes.make()[0])
 
     def _figures(self) -> Figures:
         if self.settings.role != "hub":
@@ -203,7 +238,8 @@ class AgentServer:
         return [TaskRoutes(hub.news, agent.meter, hub.vault.seal), ArchiveRoutes(hub.news), task_logs,
                 DelegationRoutes(hub.delegation, self.access, agent.audit),
                 AgentRoutes(hub.registry, self.access, agent.audit, self._limit("register", 20, 60)),
-                TaskStepRoutes(hub.steps, self.access, steps.anonymous_proposals, known=agent.mask.known),
+                TaskStepRoutes(hub.steps, self.access, steps.anonymous_proposals, known=agent.mask.known,
+                               changed=self._proposals_changed),
                 TemplateRoutes(self.access, hub.templates, lambda: agent.configuration["template_variables_allowlist"]),
                 TeamRoutes(hub.teams, self.access, agent.audit)]
 

@@ -8,6 +8,7 @@ from bottle import Bottle, HTTPResponse
 from ananta.web import openapi
 from ananta.web.access import OPEN
 from ananta.web.responses import JSON, encode
+from ananta.web.routes.console import start_page
 
 STATIC = Path(__file__).parent.parent / "static"
 
@@ -36,9 +37,9 @@ class PageRoutes:
         return HTTPResponse((STATIC / "apidocs.css").read_bytes(), 200, {"Content-Type": "text/css; charset=utf-8"})
 
     def start(self) -> HTTPResponse:
-        """Leads a browser to the description of the interface."""
-        # Relative, so that it also works behind a proxy that adds a prefix or TLS.
-        return HTTPResponse(b"", 302, {"Location": bottle.request.environ.get("SCRIPT_NAME", "") + "/apidocs"})
+        """Leads a browser to the console, and everybody else to the description of the interface."""
+        # Relative, so that it also works behind a proxy that adds TLS.
+        return HTTPResponse(b"", 302, {"Location": start_page(bottle.request.environ), "Vary": "Accept"})
 
 
 def _page(document: dict) -> str:

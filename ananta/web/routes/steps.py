@@ -202,9 +202,12 @@ class StepRoutes:
     """Propose a command, execute one, read what ran."""
 
     def __init__(self, steps: Steps, journal: Journal, access: Access, anonymous_proposals: Counter, *,
-                 known: Callable[[str], str],
-                 propose: Callable[..., Proposed] | None = None, run: Callable[..., Executed] | None = None):
-        """propose, run: who does it; on a hub the tasks have a word in it."""
+                 known: Callable[[str], str], changed: Callable[[str, str], None],
+                 propose: Callable[..., Proposed] | None = None, run: Callable[..., Executed] | None = None,
+                 stop: Callable[[str | None], bool] | None = None):
+        """propose, run, stop: who does it; on a hub the tasks have a word in it. changed: gets the id and the state of a proposal
+        that waits now, or does not any more."""
+        self.changed, self.end = changed, stop or steps.stop
         self.steps, self.journal, self.access = steps, journal, access
         self.propose_order, self.run = propose or steps.propose, run or steps.execute
         self.anonymous_proposals, self.known = anonymous_proposals, known
@@ -219,7 +222,7 @@ class StepRoutes:
         app.post("/step/reject", callback=self.reject, access=AUTH, body=RejectRequest, gives=StoredAnswer,
                  fails=(404, 409))
         app.post("/step/edit", callback=self.edit, access=AUTH, body=EditRequest, gives=StoredAnswer, fails=(404, 409))
-        app.post("/step/stop", callback=self.stop, access=AUTH, body=StopRequest, gives=StopAnswer)
+        app.post("/step/stop", callback=self.stop, access=AUTH, body=StopRequest, gives=StopAnswer, fails=(502,))
         app.get("/logs", callback=self.logs, access=READ, query=LogsQuery, gives=list[LogRecord])
 
     def propose(self, body: ProposeRequest) -> ProposeAnswer:
@@ -228,7 +231,10 @@ class StepRoutes:
         if caller.kind == "anonymous":
             self.anonymous_proposals.count(self.access.address(request.environ))
         order = order_of(body, body.task_id)
-        return proposal_answer(self.propose_order(order, store=body.store and caller.kind != "anonymous"))
+        proposed = self.propose_order(order, store=body.store and caller.kind != "anonymous")
+        if proposed.stored is not None:
+            self.changed(proposed.stored.id, OPEN)
+        return proposal_answer(proposed)
 
     def execute(self, body: ExecuteRequest) -> ExecuteAnswer:
         """Runs tool calls, then the command; a failing command is an answer with its exit code, not an error."""
@@ -245,16 +251,19 @@ class StepRoutes:
 
     def reject(self, body: RejectRequest) -> StoredAnswer:
         """Ends a proposal without running it; the reason is part of the next prompt of its task."""
-        return stored_answer(proposals.refuse(body.proposal_id, body.reason or "No reason was given.",
-                                              server.caller().name, time.time()))
+        refused = proposals.refuse(body.proposal_id, body.reason or "No reason was given.", server.caller().name, time.time())
+        self.changed(refused.id, refused.state)
+        return stored_answer(refused)
 
     def edit(self, body: EditRequest) -> StoredAnswer:
         """Makes a new proposal with another command, which remembers the one it replaces; that one ends as refused."""
-        return stored_answer(self.steps.decisions.edit(body.proposal_id, body.command, server.caller().name))
+        edited = self.steps.decisions.edit(body.proposal_id, body.command, server.caller().name)
+        self.changed(edited.id, edited.state)
+        return stored_answer(edited)
 
     def stop(self, body: StopRequest) -> StopAnswer:
         """Ends the command that runs in a task's session, with everything it started; it is recorded as interrupted."""
-        return StopAnswer(self.steps.stop(body.task_id))
+        return StopAnswer(self.end(body.task_id))
 
     def logs(self, query: LogsQuery) -> Raw:
         """The last `limit` executions, oldest first; `task_id` filters exactly."""

@@ -1,18 +1,22 @@
 """What happens, as it happens: the events of this agent, and the log of a task."""
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
+import msgspec
 from bottle import Bottle, HTTPResponse, request
 from msgspec import Meta
 
+from ananta.agent.live import Live
+from ananta.agent.steps import DEFAULT_SESSION
 from ananta.domain.events import TASK_RECORD, Event
 from ananta.errors import NotFound
 from ananta.store.shared_journal import TaskLog
 from ananta.web import server
 from ananta.web.access import AUTH, READ, Access
 from ananta.web.responses import Raw
-from ananta.web.routes.steps import LogRecord
+from ananta.web.routes.steps import LogRecord, TaskId
 from ananta.web.streams import EVENTS, Stream, Streams, Topic, head, message
 
 # Of a stream they wait in memory until the client has taken them.
@@ -41,6 +45,40 @@ class EventRoutes(_Streaming):
         if request.environ["REQUEST_METHOD"] == "HEAD":
             return head()
         return self.streams.answer(self._open(EVENTS))
+
+
+@dataclass
+class OutputQuery:
+    """task_id: as in /step/execute; without it the commands outside of tasks."""
+
+    task_id: TaskId | None = None
+
+
+class OutputRoutes(_Streaming):
+    """What commands print, while they run."""
+
+    live: Live
+
+    def mount(self, app: Bottle) -> None:
+        app.get("/step/stream-output", callback=self.follow, access=AUTH, query=OutputQuery, media="text/event-stream")
+
+    def follow(self, query: OutputQuery) -> HTTPResponse:
+        """A stream of what runs in a session, each `data: {"type", "data", "timestamp"}`: `run_started` with the command,
+        `run_output` with a text and where it begins (`at`, in characters), `run_ended` with the exit code. What is printed
+        faster than one can look at is left out in the middle. First comes what runs already."""
+        if request.environ["REQUEST_METHOD"] == "HEAD":
+            return head()
+        key = query.task_id or DEFAULT_SESSION
+        # Before it is asked what runs: what is told in between comes twice then, and `at` says so.
+        stream = self._open(output_topic(key))
+        return self.streams.answer(stream, [_envelope(type, data) for type, data in self.live.now(key)])
+
+    def tell(self, key: str, type: str, data: dict) -> None:
+        """Shows a message to those who look at a session."""
+        self.streams.tell(output_topic(key), _envelope(type, data))
+
+    def wanted(self, key: str) -> bool:
+        return self.streams.wanted(output_topic(key))
 
 
 @dataclass
@@ -94,6 +132,14 @@ class TaskLogRoutes(_Streaming):
     def _must_exist(self, task_id: str) -> None:
         if not self.exists(task_id):
             raise NotFound(f"There is no task {task_id[:200]}: GET /tasks lists them.")
+
+
+def _envelope(type: str, data: dict) -> bytes:
+    return message(msgspec.json.encode({"type": type, "data": data, "timestamp": time.time()}))
+
+
+def output_topic(key: str) -> Topic:
+    return "output", key
 
 
 def topic(task_id: str) -> Topic:

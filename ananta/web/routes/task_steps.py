@@ -39,7 +39,9 @@ class TaskExecuteRequest(ExecuteFields):
 class TaskStepRoutes:
     """POST /tasks/{id}/step/propose and /execute."""
 
-    def __init__(self, steps: TaskSteps, access: Access, anonymous_proposals, *, known: Callable[[str], str]):
+    def __init__(self, steps: TaskSteps, access: Access, anonymous_proposals, *, known: Callable[[str], str],
+                 changed: Callable[[str, str], None]):
+        self.changed = changed
         self.steps, self.access, self.anonymous_proposals, self.known = steps, access, anonymous_proposals, known
 
     def mount(self, app: Bottle) -> None:
@@ -55,7 +57,10 @@ class TaskStepRoutes:
         if caller.kind == "anonymous":
             self.anonymous_proposals.count(self.access.address(request.environ))
         order = order_of(body, task_id)
-        return _answer(self.steps.propose(task_id, order, store=caller.kind != "anonymous"))
+        proposed = self.steps.propose(task_id, order, store=caller.kind != "anonymous")
+        if proposed.stored is not None:
+            self.changed(proposed.stored.id, proposed.stored.state)
+        return _answer(proposed)
 
     def execute(self, task_id: str, body: TaskExecuteRequest) -> ExecuteAnswer:
         """Runs tool calls, then the command, where the task is; a failing command is an answer with its exit code."""

@@ -1,0 +1,215 @@
+// A proposed command: what it is, what the policy says of each part, and the decision about it.
+
+import { h, put, readable, button, labelled } from "./dom.js";
+import { t, seconds, time, ago } from "./text.js";
+import { get, post, newKey } from "./api.js";
+import { listen } from "./live.js";
+import { output, liveOutput } from "./output.js";
+
+/** A command in full, its parts marked by what the policy says of them. */
+export function commandText(command, parts = []) {
+  const found = h("pre", { class: "command", tabindex: "0", "aria-label": t("command") });
+  let at = 0;
+  for (const part of parts) {
+    const start = part.text ? command.indexOf(part.text, at) : -1;
+    if (start < 0) continue;
+    found.append(...readable(command.slice(at, start)), h("span", { class: "part " + part.decision, title: part.reason },
+      readable(part.text), h("span", { class: "sr" }, ` (${t("verdict." + part.decision)}) `)));
+    at = start + part.text.length;
+  }
+  found.append(...readable(command.slice(at)));
+  return found;
+}
+
+export function verdict(decision) {
+  return h("span", { class: "pill " + decision }, t("verdict." + decision));
+}
+
+function touched(parts, reasons, cwd, decision) {
+  const told = parts.length ? parts.filter((each) => each.decision !== "allow") : decision === "allow" ? [] : reasons.map((reason) => ({ reason, decision }));
+  const seen = new Set(), rows = told.filter((each) => !seen.has(each.decision + each.reason) && seen.add(each.decision + each.reason));
+  const rest = parts.filter((each) => each.decision === "allow").length;
+  return h("div", { class: "touch" },
+    rows.length ? h("ul", { class: "touch" }, rows.slice(0, 12).map((each) => h("li", null, verdict(each.decision), h("span", { class: "said" }, readable(each.reason))))) : null,
+    h("p", { class: "muted said" }, decision === "allow" ? t("touch.nothing") : rest ? t("touch.rest", { n: rest }) : null,
+      cwd && !cwd.startsWith("@") ? [" ", t("proposal.in"), " ", h("code", null, readable(cwd))] : null));
+}
+
+/** How a run ended. */
+export function outcome({ exit_code, duration, state, decided_by }) {
+  const good = exit_code === 0;
+  const text = state === "interrupted" ? t("run.stopped") : state === "unknown" ? t("run.unknown") : state === "denied" ? t("run.denied") :
+    good ? t("run.good") : t("run.bad", { n: exit_code });
+  return h("p", { class: "row" }, h("span", { class: "pill " + (good ? "good" : "bad") }, text),
+    duration === undefined || duration === null ? null : h("span", { class: "muted" }, seconds(duration)),
+    decided_by ? h("span", { class: "muted" }, t("run.by", { name: decided_by })) : null);
+}
+
+/** Runs something and shows it while it runs. start() gives the promise of the answer. */
+export function running(session, start, signal) {
+  const live = liveOutput(), found = h("div", { class: "run" }), begun = performance.now();
+  const clock = h("span"), stopping = new AbortController();
+  const stop = button(t("stop"), async () => {
+    stop.disabled = true;
+    await post("/step/stop", session ? { task_id: session } : {}).catch((problem) => found.append(wrong(problem)));
+  }, { kind: "small danger", sign: "stop" });
+  const tick = () => put(clock, t("run.for", { time: seconds((performance.now() - begun) / 1000) }));
+  const timer = setInterval(tick, 1000);
+  tick();
+  put(found, h("div", { class: "row spread" }, h("p", { class: "waiting", role: "status" }, h("span", { class: "dot" }), clock), stop), live.element);
+  listen("/step/stream-output" + (session ? "?task_id=" + encodeURIComponent(session) : ""), ({ type, data }) => {
+    if (type === "run_output") live.add(data.text, data.at);
+  }, { signal: stopping.signal });
+  const done = start().finally(() => {
+    clearInterval(timer);
+    stopping.abort();
+  });
+  signal?.addEventListener("abort", () => {
+    clearInterval(timer);
+    stopping.abort();
+  });
+  return { element: found, done };
+}
+
+export function wrong(problem) {
+  return h("p", { class: "wrong", role: "alert" }, problem.message, problem.body?.reasons && problem.code !== "command_denied" ?
+    h("span", null, " ", readable(problem.body.reasons.join(" "))) : null);
+}
+
+/**
+ * A card for a proposal: {id, command, reason, decision, reasons, model, seconds?, task_id, created_at?, cwd?}. on.done(record)
+ * is called when it has run, on.refused(reason) and on.edited(proposal) when that was the decision; where: more of its head.
+ */
+export function proposalCard(proposal, { signal, on = {}, where = null, focus = false } = {}) {
+  const card = h("article", { class: "card proposal", tabindex: "-1", "aria-label": t("proposal") });
+  let shown = proposal, parts = [], busy = false;
+
+  const actions = h("div", { class: "row" }), below = h("div", { class: "stack", hidden: true });
+  const command = h("div"), touch = h("div"), pill = h("span");
+
+  function draw() {
+    put(command, commandText(shown.command, parts));
+    put(touch, touched(parts, shown.reasons ?? [], shown.cwd, shown.decision));
+    put(pill, shown.decision ? verdict(shown.decision) : null);
+    const denied = shown.decision === "deny";
+    put(actions,
+      denied ? null : button(t("run"), run, { kind: "primary", sign: "play", "data-key": "r" }),
+      button(t("edit"), edit, { sign: "pencil", "data-key": "e" }),
+      button(t("no"), refuse, { sign: "no", "data-key": "n" }));
+  }
+
+  function under(...children) {
+    below.hidden = !children.length;
+    put(below, ...children);
+  }
+
+  async function run() {
+    if (busy) return;
+    busy = true;
+    actions.hidden = true;
+    const key = newKey(), body = { proposal_id: shown.id };
+    const going = running(shown.task_id, () => again(() => post("/step/execute", body, { key }), signal), signal);
+    under(going.element);
+    on.started?.(shown);
+    try {
+      const done = await going.done;
+      under(outcome(done), output(done.output));
+      on.done?.(done, shown);
+    } catch (problem) {
+      if (problem.name === "AbortError") return;
+      under(wrong(problem));
+      busy = false;
+      actions.hidden = ["proposal_used", "proposal_refused", "proposal_expired"].includes(problem.code);
+      on.failed?.(problem);
+    }
+    card.focus({ preventScroll: true });
+  }
+
+  function edit() {
+    const field = h("textarea", { class: "code", rows: Math.min(12, shown.command.split("\n").length + 1), spellcheck: "false", value: shown.command });
+    form(t("edit.label"), field, t("edit.save"), async () => {
+      const edited = await post("/step/edit", { proposal_id: shown.id, command: field.value });
+      shown = { ...shown, ...edited };
+      parts = [];
+      under();
+      draw();
+      await look();
+      on.edited?.(shown);
+    });
+  }
+
+  function refuse() {
+    const field = h("textarea", { rows: 2, placeholder: t("no.example") });
+    form(t("no.label"), field, t("no.send"), async () => {
+      await post("/step/reject", { proposal_id: shown.id, reason: field.value });
+      actions.hidden = true;
+      under(h("p", { class: "muted" }, field.value ? t("no.done.because", { reason: field.value }) : t("no.done")));
+      on.refused?.(field.value, shown);
+    });
+  }
+
+  function form(label, field, send, act) {
+    const told = h("div"), submit = h("button", { class: "button primary" }, send);
+    const close = () => {
+      under();
+      card.focus({ preventScroll: true });
+    };
+    const found = h("form", { class: "stack", onsubmit: async (event) => {
+      event.preventDefault();
+      submit.disabled = true;
+      try {
+        await act();
+      } catch (problem) {
+        put(told, wrong(problem));
+      }
+      submit.disabled = false;
+    }, onkeydown: (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) found.requestSubmit();
+      else if (event.key === "Escape") close();
+    } }, labelled(label, field), told, h("div", { class: "row" }, submit, button(t("cancel"), close)));
+    under(found);
+    field.focus();
+  }
+
+  async function look() {
+    const [checked, stored] = await Promise.all([
+      post("/policy/check", { command: shown.command, ...(shown.cwd && !shown.cwd.startsWith("@") ? { cwd: shown.cwd } : {}) }, { signal }).catch(() => null),
+      shown.cwd === undefined && shown.id ? get("/proposals/" + encodeURIComponent(shown.id), { signal }).catch(() => null) : null]);
+    if (stored) shown = { ...shown, cwd: stored.cwd };
+    parts = checked?.parts ?? [];
+    if (!busy) draw();
+  }
+
+  card.addEventListener("keydown", (event) => {
+    if (event.target !== card || event.ctrlKey || event.metaKey || event.altKey) return;
+    const found = actions.hidden ? null : actions.querySelector(`[data-key="${event.key.toLowerCase()}"]`);
+    if (!found) return;
+    event.preventDefault();
+    event.stopPropagation();
+    found.click();
+  });
+  card.append(h("div", { class: "row spread" }, h("p", { class: "said" }, readable(shown.reason || t("proposal.noreason"))), pill), ...(where ? [where] : []),
+    command, touch,
+    h("div", { class: "meta" },
+      shown.model ? h("span", null, readable(shown.model)) : null,
+      shown.seconds === undefined ? null : h("span", null, t("proposal.took", { time: seconds(shown.seconds) })),
+      shown.created_at ? h("time", { title: time(shown.created_at) }, ago(shown.created_at)) : null),
+    actions, below);
+  draw();
+  look();
+  if (focus) requestAnimationFrame(() => card.focus({ preventScroll: true }));
+  return card;
+}
+
+/** Asks again while there is no answer at all: with an Idempotency-Key nothing runs twice. */
+export async function again(ask, signal) {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await ask();
+    } catch (problem) {
+      if ((problem.status !== 0 && problem.code !== "shutdown_in_progress") || problem.name === "AbortError" || tries >= 20 || signal?.aborted) throw problem;
+      await new Promise((resolve) => setTimeout(resolve, Math.min(4000, 500 * 2 ** tries)));
+    }
+  }
+}
+

@@ -1,0 +1,52 @@
+// Die Wörter der Konsole auf Deutsch. en.js hat dieselben Schlüssel.
+
+export default {
+  "view.ask": "Fragen", "view.inbox": "Eingang", "view.board": "Tafel", "view.task": "Aufgabe", "view.log": "Protokoll", "view.status": "Zustand",
+  "role.hub": "Hub", "role.worker": "Worker",
+  "menu": "Ansichten", "skip": "Zum Inhalt springen", "settings": "Mehr", "theme": "Farben", "theme.auto": "Automatisch", "theme.light": "Hell", "theme.dark": "Dunkel",
+  "language": "Sprache", "signout": "Abmelden", "close": "Schließen", "cancel": "Abbrechen", "copy": "Kopieren", "more": "Mehr zeigen", "again": "Noch einmal versuchen", "save": "Speichern",
+  "help": "Tasten", "help.field": "Zum Eingabefeld", "help.move": "Nächster, voriger im Eingang", "help.send": "Geschriebenes abschicken",
+  "connection.lost": "Die Verbindung ist unterbrochen. Es wird weiter versucht; nichts Getipptes geht verloren.", "connection.back": "Wieder verbunden.",
+  "unit.seconds": "{n} s",
+
+  "signin.title": "Anmelden", "signin.go": "Anmelden", "signin.name": "Benutzername", "signin.password": "Passwort", "signin.second": "Code des zweiten Faktors",
+  "signin.second.hint": "Sechs Ziffern aus Ihrer App oder einer Ihrer Ersatzcodes.", "signin.ended": "Ihre Anmeldung ist beendet. Melden Sie sich neu an; Getipptes ist noch da.",
+  "signin.worker": "Öffnen Sie die Adresse, die beim Start von Ananta ausgegeben wurde. Eine neue gibt es auf jener Maschine mit:",
+  "signin.bytoken": "Mit dem Agent-Token anmelden", "signin.token": "Agent-Token",
+
+  "error.offline": "Ananta antwortet nicht: Läuft es, und steht das Netz? Versuchen Sie es gleich noch einmal.", "error.http": "Die Antwort war ein Fehler ({n}). Versuchen Sie es noch einmal oder sehen Sie in das Log von Ananta.",
+  "error.csrf_token_missing": "Dieser Tab ist nicht mehr angemeldet. Melden Sie sich neu an.",
+  "error.proposal_used": "Das wurde schon ausgeführt.", "error.proposal_refused": "Das hat inzwischen jemand abgelehnt.", "error.proposal_expired": "Das hat zu lange gewartet. Fragen Sie noch einmal.",
+
+  "ask.field": "Was soll getan werden?", "ask.placeholder": "Was soll getan werden?", "ask.send": "Fragen", "ask.new": "Neues Gespräch", "ask.thinking": "Das Modell denkt nach … {time}",
+  "ask.welcome": "Was soll getan werden?", "ask.how": "Schreiben Sie es in einem Satz. Ein Befehl wird vorgeschlagen; nichts läuft, bevor Sie ihn gesehen haben.",
+  "ask.example1": "Zeige die fünf größten Dateien hier", "ask.example2": "Wie viel Speicherplatz ist frei?", "ask.example3": "Welche Prozesse brauchen am meisten Speicher?",
+  "ask.nothing": "Das Modell hatte nichts vorzuschlagen.", "ask.interrupted": "Es kam keine Antwort.",
+
+  "proposal": "Vorgeschlagener Befehl", "command": "Befehl", "proposal.noreason": "Das Modell nannte keinen Grund.", "proposal.in": "Im Ordner", "proposal.took": "vorgeschlagen in {time}",
+  "verdict.allow": "sieht nur nach", "verdict.ask": "Ihre Entscheidung", "verdict.deny": "verboten", "touch.nothing": "Sieht nur nach und ändert nichts.", "touch.rest": "Ein anderer Teil sieht nur nach. | Die anderen {n} Teile sehen nur nach.",
+  "run": "Ausführen", "edit": "Ändern", "no": "Nein, weil …", "stop": "Anhalten", "edit.label": "Der Befehl, wie er sein soll", "edit.save": "Diesen nehmen",
+  "no.label": "Warum nicht? Das Modell schlägt dann etwas anderes vor.", "no.example": "Zum Beispiel: nur nachsehen, nichts löschen", "no.send": "Ablehnen",
+  "no.done": "Abgelehnt.", "no.done.because": "Abgelehnt: {reason}",
+  "run.for": "Läuft seit {time}", "run.good": "fertig", "run.bad": "Exit-Code {n}", "run.stopped": "angehalten", "run.unknown": "Ende unbekannt", "run.denied": "verboten", "run.by": "entschieden von {name}",
+  "output": "Ausgabe", "output.none": "Es wurde nichts ausgegeben.", "output.more": "Mehr zeigen (noch {n} Zeichen)", "output.end": "Zum Ende",
+
+  "inbox.waiting": "warten", "inbox.count": "Einer wartet auf eine Entscheidung | {n} warten auf eine Entscheidung", "inbox.many": "Mehr als {n} warten auf eine Entscheidung; dies sind die ältesten",
+  "inbox.empty": "Nichts wartet", "inbox.how": "Was eine Entscheidung braucht, erscheint hier von selbst.",
+
+  "log.filter": "Im Protokoll suchen", "log.empty": "Noch nichts ist gelaufen", "log.nothing": "Nichts passt", "log.count": "{n} Einträge", "log.good": "fertig", "log.denied": "nein", "log.where": "auf {agent}",
+
+  "status.commands": "Laufende Befehle", "status.cpu": "Prozessor", "status.memory": "Speicher", "status.tasks": "Aufgaben", "status.tasks.how": "{done} fertig, {failed} fehlgeschlagen", "status.agents": "Agenten online",
+  "status.chart": "{title}: die letzten {n} Minuten", "status.later": "Eine Kurve erscheint binnen zwei Minuten.", "status.checks": "Ist alles in Ordnung?", "status.again": "Neu prüfen", "status.looking": "Wird nachgesehen …",
+  "status.good": "Alles ist in Ordnung", "status.bad": "Eines ist zu tun | {n} Dinge sind zu tun", "status.ok": "ok", "status.do": "zu tun",
+  "check.settings": "Einstellungen", "check.program": "Programm", "check.data": "Datenordner", "check.configuration": "Konfiguration", "check.database": "Datenbank", "check.disk": "Platte", "check.temporary": "Temporärer Ordner",
+  "check.token": "Token", "check.secrets": "Geheimnisse", "check.port": "Port", "check.shell": "Shell", "check.containment": "Eingrenzung", "check.record": "Protokoll", "check.clock": "Uhr", "check.hub": "Hub",
+  "check.proxies": "Proxys", "check.container": "Container", "check.model": "Modell", "check.llm": "Modell",
+
+  "board.new": "Neue Aufgabe", "board.title": "Was ist zu tun?", "board.filter": "Suchen", "board.team": "Alle Teams", "board.agent": "Alle Agenten", "board.tag": "Alle Schlagwörter", "board.loading": "Wird geladen … {n}",
+  "board.backlog": "Vorrat", "board.to-do": "Zu tun", "board.in-progress": "In Arbeit", "board.done": "Erledigt", "board.moved": "{title}: jetzt in {column}",
+  "board.keys": "Leertaste nimmt sie auf, Pfeiltasten verschieben sie, Eingabe öffnet sie.", "board.held": "Aufgenommen. Pfeil links und rechts verschieben sie, Leertaste legt sie ab.", "board.others": "{n} weitere Aufgaben haben einen anderen Status.",
+  "task.back": "Tafel", "task.description": "Beschreibung", "task.none": "Noch keine Beschreibung.", "task.status": "Status", "task.priority": "Priorität", "task.agent": "Agent", "task.agent.none": "dieser Hub selbst",
+  "task.template": "Vorlage", "task.template.none": "keine", "task.tags": "Schlagwörter", "task.steps": "Schritte", "task.steps.none": "Für diese Aufgabe ist noch nichts gelaufen.", "task.propose": "Nächsten Schritt vorschlagen",
+  "task.prompt": "Was als Nächstes? Leer: wie es die Aufgabe sagt", "task.subtasks": "Unteraufgaben", "task.parent": "Teil von", "task.created": "Angelegt", "task.updated": "Geändert", "task.log": "Ihr Protokoll", "task.saved": "Gespeichert.", "task.title": "Titel", "task.by": "von {name}",
+};

@@ -1,0 +1,52 @@
+// The words of the console in English. de.js has the same keys.
+
+export default {
+  "view.ask": "Ask", "view.inbox": "Inbox", "view.board": "Board", "view.task": "Task", "view.log": "Log", "view.status": "Status",
+  "role.hub": "hub", "role.worker": "worker",
+  "menu": "Views", "skip": "Skip to the content", "settings": "More", "theme": "Colours", "theme.auto": "Automatic", "theme.light": "Light", "theme.dark": "Dark",
+  "language": "Language", "signout": "Sign out", "close": "Close", "cancel": "Cancel", "copy": "Copy", "more": "Show more", "again": "Try again", "save": "Save",
+  "help": "Keys", "help.field": "To the field", "help.move": "Next, previous in the inbox", "help.send": "Send what is written",
+  "connection.lost": "The connection is lost. Trying again; nothing that you typed is gone.", "connection.back": "Connected again.",
+  "unit.seconds": "{n} s",
+
+  "signin.title": "Sign in", "signin.go": "Sign in", "signin.name": "User name", "signin.password": "Password", "signin.second": "Code of the second factor",
+  "signin.second.hint": "Six digits of your app, or one of your backup codes.", "signin.ended": "Your sign-in has ended. Sign in again; what you typed is still there.",
+  "signin.worker": "Open the address that the start of Ananta printed. For a new one, run this on its machine:",
+  "signin.bytoken": "Sign in with the agent token", "signin.token": "Agent token",
+
+  "error.offline": "No answer from Ananta: is it running, and is the network there? Try again in a moment.", "error.http": "The answer was an error ({n}). Try again, or look at the log of Ananta.",
+  "error.csrf_token_missing": "This tab is not signed in any more. Sign in again.",
+  "error.proposal_used": "This has been run already.", "error.proposal_refused": "Somebody has refused this meanwhile.", "error.proposal_expired": "This has waited for too long. Ask again.",
+
+  "ask.field": "What should be done?", "ask.placeholder": "What should be done?", "ask.send": "Ask", "ask.new": "New conversation", "ask.thinking": "The model is thinking … {time}",
+  "ask.welcome": "What should be done?", "ask.how": "Write it in a sentence. A command is proposed; nothing runs before you have seen it.",
+  "ask.example1": "Show the five largest files here", "ask.example2": "How much disk space is free?", "ask.example3": "Which processes use the most memory?",
+  "ask.nothing": "The model had nothing to propose.", "ask.interrupted": "There was no answer.",
+
+  "proposal": "Proposed command", "command": "Command", "proposal.noreason": "The model gave no reason.", "proposal.in": "In the folder", "proposal.took": "proposed in {time}",
+  "verdict.allow": "only looks", "verdict.ask": "your decision", "verdict.deny": "denied", "touch.nothing": "It only looks and changes nothing.", "touch.rest": "One other part only looks. | The other {n} parts only look.",
+  "run": "Run", "edit": "Edit", "no": "No, because …", "stop": "Stop", "edit.label": "The command as it should be", "edit.save": "Use this",
+  "no.label": "Why not? The model proposes something else then.", "no.example": "For example: only look, delete nothing", "no.send": "Refuse",
+  "no.done": "Refused.", "no.done.because": "Refused: {reason}",
+  "run.for": "Running for {time}", "run.good": "done", "run.bad": "exit code {n}", "run.stopped": "stopped", "run.unknown": "unknown how it ended", "run.denied": "denied", "run.by": "decided by {name}",
+  "output": "Output", "output.none": "It printed nothing.", "output.more": "Show more ({n} characters left)", "output.end": "To the end",
+
+  "inbox.waiting": "waiting", "inbox.count": "One waits for a decision | {n} wait for a decision", "inbox.many": "More than {n} wait for a decision; these are the oldest",
+  "inbox.empty": "Nothing waits", "inbox.how": "What needs a decision appears here by itself.",
+
+  "log.filter": "Search in the log", "log.empty": "Nothing has run yet", "log.nothing": "Nothing fits", "log.count": "{n} entries", "log.good": "done", "log.denied": "no", "log.where": "on {agent}",
+
+  "status.commands": "Commands running", "status.cpu": "Processor", "status.memory": "Memory", "status.tasks": "Tasks", "status.tasks.how": "{done} done, {failed} failed", "status.agents": "Agents online",
+  "status.chart": "{title}: the last {n} minutes", "status.later": "A curve appears within two minutes.", "status.checks": "Is everything in order?", "status.again": "Check again", "status.looking": "Looking …",
+  "status.good": "Everything is in order", "status.bad": "One thing to do | {n} things to do", "status.ok": "ok", "status.do": "to do",
+  "check.settings": "Settings", "check.program": "Program", "check.data": "Data folder", "check.configuration": "Configuration", "check.database": "Database", "check.disk": "Disk", "check.temporary": "Temporary folder",
+  "check.token": "Token", "check.secrets": "Secrets", "check.port": "Port", "check.shell": "Shell", "check.containment": "Containment", "check.record": "Log", "check.clock": "Clock", "check.hub": "Hub",
+  "check.proxies": "Proxies", "check.container": "Container", "check.model": "Model", "check.llm": "Model",
+
+  "board.new": "New task", "board.title": "What is to be done?", "board.filter": "Search", "board.team": "All teams", "board.agent": "All agents", "board.tag": "All tags", "board.loading": "Loading … {n}",
+  "board.backlog": "Backlog", "board.to-do": "To-do", "board.in-progress": "In progress", "board.done": "Done", "board.moved": "{title}: now in {column}",
+  "board.keys": "Press Space to pick it up, the arrow keys to move it, Enter to open it.", "board.held": "Picked up. Arrow keys left and right move it, Space puts it down.", "board.others": "{n} more tasks have another status.",
+  "task.back": "Board", "task.description": "Description", "task.none": "No description yet.", "task.status": "Status", "task.priority": "Priority", "task.agent": "Agent", "task.agent.none": "this hub itself",
+  "task.template": "Template", "task.template.none": "none", "task.tags": "Tags", "task.steps": "Steps", "task.steps.none": "Nothing has run for this task yet.", "task.propose": "Propose the next step",
+  "task.prompt": "What next? Empty: as the task says", "task.subtasks": "Subtasks", "task.parent": "Part of", "task.created": "Created", "task.updated": "Changed", "task.log": "Its log", "task.saved": "Saved.", "task.title": "Title", "task.by": "by {name}",
+};

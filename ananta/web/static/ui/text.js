@@ -1,0 +1,62 @@
+// Words: the catalogue of the reader's language, and numbers, times and sizes as they are written there.
+
+import en from "./en.js";
+import de from "./de.js";
+
+const CATALOGUES = { en, de };
+export const LANGUAGES = { en: "English", de: "Deutsch" };
+
+export function language() {
+  let chosen = null;
+  try {
+    chosen = localStorage.getItem("ananta.language");
+  } catch { /* no storage */ }
+  return CATALOGUES[chosen] ? chosen : navigator.languages.map((each) => each.slice(0, 2)).find((each) => CATALOGUES[each]) ?? "en";
+}
+
+export function setLanguage(name) {
+  localStorage.setItem("ananta.language", name);
+}
+
+/** The text of a key, with {name} filled in; `n` chooses between "one | many". */
+export function t(key, values = {}) {
+  let text = CATALOGUES[language()][key] ?? en[key] ?? key;
+  if (text.includes(" | ")) text = text.split(" | ")[values.n === 1 ? 0 : 1];
+  return text.replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all));
+}
+
+export function has(key) {
+  return key in en;
+}
+
+export function time(seconds) {
+  const when = new Date(seconds * 1000), today = new Date().toDateString() === when.toDateString();
+  return when.toLocaleString(language(), today ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" });
+}
+
+export function ago(seconds) {
+  const passed = Math.max(0, Date.now() / 1000 - seconds);
+  const format = new Intl.RelativeTimeFormat(language(), { numeric: "auto" });
+  if (passed < 90) return format.format(-Math.round(passed), "second");
+  if (passed < 5400) return format.format(-Math.round(passed / 60), "minute");
+  if (passed < 129600) return format.format(-Math.round(passed / 3600), "hour");
+  return format.format(-Math.round(passed / 86400), "day");
+}
+
+export function seconds(value) {
+  return t("unit.seconds", { n: number(value, value < 1 ? 2 : value < 10 ? 1 : 0) });
+}
+
+export function number(value, digits = 0) {
+  return Number(value).toLocaleString(language(), { maximumFractionDigits: digits, minimumFractionDigits: 0 });
+}
+
+export function bytes(value) {
+  const units = ["B", "KB", "MB", "GB"];
+  let at = 0;
+  while (value >= 1000 && at < 3) {
+    value /= 1000;
+    at += 1;
+  }
+  return `${number(value, at && value < 10 ? 1 : 0)} ${units[at]}`;
+}

@@ -1,0 +1,152 @@
+"""The console of a hub: users, the board, a task."""
+import json
+
+import pytest
+from axe_core_python.sync_playwright import Axe
+
+from tests.console.conftest import PASSWORD, proposes
+
+HOSTILE = "<img src=x onerror=alert(1)> \u202egnp.exe " + "w" * 300
+
+
+def violations(page) -> list:
+    return [(each["id"], [node["html"][:160] for node in each["nodes"][:3]]) for each in Axe().run(page)["violations"]]
+
+
+def task(hub, title: str, **fields) -> str:
+    answer = hub.post("/tasks", json={"title": title, "status": "to-do", **fields})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+def board(page):
+    page.goto(page.url.split("#")[0] + "#/board")
+    page.locator(".board").wait_for()
+
+
+def column(page, name: str):
+    return page.locator(f'[data-column="{name}"]')
+
+
+def test_who_gives_the_wrong_password_stays_outside(console, hub):
+    page = console(hub, signed_in=False)
+    page.goto(hub.url + "/")
+    page.get_by_label("User name").fill("admin")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("alert").get_by_text("wrong").wait_for()
+    assert page.get_by_label("User name").input_value() == "admin" and page.locator("nav").count() == 0
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Board").wait_for()
+
+
+def test_a_card_is_moved_by_mouse_and_by_keyboard(console, hub):
+    one, two = task(hub, "Move me by mouse"), task(hub, "Move me by keys")
+    page = console(hub)
+    board(page)
+    card, target = column(page, "to-do").get_by_text("Move me by mouse"), column(page, "in-progress")
+    card.wait_for()
+    card.hover()
+    page.mouse.down()
+    box = target.bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + 100, steps=8)
+    page.mouse.up()
+    target.get_by_text("Move me by mouse").wait_for()
+    page.get_by_role("link", name="Move me by keys").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    column(page, "done").get_by_text("Move me by keys").wait_for()
+    page.wait_for_function("id => fetch('/tasks/' + id).then(answer => answer.json()).then(task => task.status === 'done')", arg=two)
+    assert hub.get(f"/tasks/{one}").json()["status"] == "in-progress"
+
+
+def test_the_board_is_live_and_filters(console, hub):
+    page = console(hub)
+    board(page)
+    task(hub, "Made elsewhere", tags=["red"])
+    column(page, "to-do").get_by_text("Made elsewhere").wait_for()
+    page.get_by_label("Search").fill("elsewhere")
+    assert page.locator(".tile").count() == 1
+    page.get_by_label("Search").fill("no such words")
+    assert page.locator(".tile").count() == 0
+    page.get_by_label("Search").fill("")
+    page.get_by_label("What is to be done?").fill("Made here")
+    page.get_by_role("button", name="New task").click()
+    column(page, "backlog").get_by_text("Made here").wait_for()
+
+
+def test_many_tasks_stay_few_elements(console, hub):
+    for number in range(400):
+        task(hub, f"Of many {number}", status="backlog")
+    page = console(hub)
+    board(page)
+    column(page, "backlog").get_by_text("Of many").first.wait_for()
+    page.wait_for_function("Number(document.querySelector('[data-column=backlog] small').textContent) >= 400")
+    assert page.locator(".tile").count() < 120
+    page.locator('[data-column="backlog"] .lane').evaluate("lane => lane.scrollTop = lane.scrollHeight")
+    column(page, "backlog").get_by_text("Of many 0", exact=True).wait_for()
+
+
+def test_a_task_is_proposed_for_decided_and_shows_what_ran(console, hub, llm):
+    task_id = task(hub, "Say hello", description="Print a greeting.")
+    page = console(hub)
+    page.goto(f"{hub.url}/ui/#/task/{task_id}")
+    page.get_by_text("Nothing has run for this task yet").wait_for()
+    proposes(llm, "echo hello-from-a-task", "It greets.")
+    page.get_by_role("button", name="Propose the next step").click()
+    page.get_by_role("article").get_by_role("button", name="Run", exact=True).click()
+    step = page.locator(".steps > li.good")
+    step.get_by_text("hello-from-a-task").first.wait_for()
+    assert "decided by admin" in step.inner_text()
+    page.get_by_label("Status", exact=True).last.select_option("done")
+    page.get_by_text("Saved.").wait_for()
+    assert hub.get(f"/tasks/{task_id}").json()["status"] == "done"
+    page.get_by_role("button", name="Edit").first.click()
+    page.get_by_label("Title").fill("Say hello again")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("heading", name="Say hello again").wait_for()
+
+
+def test_a_user_who_is_no_administrator_sees_what_is_theirs(console, hub):
+    made = hub.post("/login", json={"username": "admin", "password": PASSWORD}, auth=False).json()
+    hub.post("/users", json={"username": "ada", "password": "a long enough one"}, headers={"Authorization": f"Bearer {made['access_token']}"})
+    page = console(hub, signed_in=False)
+    page.goto(hub.url + "/")
+    page.get_by_label("User name").fill("ada")
+    page.get_by_label("Password").fill("a long enough one")
+    page.keyboard.press("Enter")
+    page.get_by_text("ada", exact=True).wait_for()
+    page.get_by_role("link", name="Status").click()
+    page.locator(".findings li").first.wait_for()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing(console, hub, llm, theme, width):
+    task_id = task(hub, HOSTILE, description=HOSTILE, tags=["<b>"], status="in-progress")
+    hub.post(f"/tasks/{task_id}/step/execute", json={"command": "echo one; false"})
+    proposes(llm, "rm -f ./x", HOSTILE)
+    hub.post(f"/tasks/{task_id}/step/propose", json={})
+    page = console(hub, theme=theme, width=width, signed_in=False)
+    page.goto(hub.url + "/")
+    page.get_by_label("User name").wait_for()
+    found = {"sign-in": violations(page)}
+    page.get_by_label("User name").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.locator("nav").wait_for()
+    board(page)
+    page.locator(".tile").first.wait_for()
+    found["board"] = violations(page)
+    page.goto(f"{hub.url}/ui/#/task/{task_id}")
+    page.locator(".steps > li.bad").wait_for()
+    page.get_by_role("article").wait_for()
+    found["task"] = violations(page)
+    page.get_by_role("button", name="Edit").first.click()
+    found["edit"] = violations(page)
+    assert not any(found.values()), json.dumps(found, indent=1)
+    assert page.locator("main img").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
