@@ -134,7 +134,7 @@ class Workers:
         except (_NotSent, _Lost) as failure:
             raise ForwardingFailed(f"The agent at {url} does not answer: {failure}.", details=str(failure)) from failure
         if not 200 <= status < 300:
-            raise _failed(url, status, answer)
+            raise failed(url, status, answer)
         return bool(answer and answer.get("stopped") is True)
 
     def close(self) -> None:
