@@ -3,7 +3,7 @@
 export default {
   "view.ask": "Fragen", "view.inbox": "Eingang", "view.board": "Tafel", "view.task": "Aufgabe", "view.log": "Protokoll", "view.status": "Zustand",
   "role.hub": "Hub", "role.worker": "Worker",
-  "menu": "Ansichten", "skip": "Zum Inhalt springen", "settings": "Mehr", "theme": "Farben", "theme.auto": "Automatisch", "theme.light": "Hell", "theme.dark": "Dunkel",
+  "menu": "Ansichten", "skip": "Zum Inhalt springen", "settings": "Mehr", "theme": "Farben", "theme.auto": "Auto", "theme.light": "Hell", "theme.dark": "Dunkel",
   "language": "Sprache", "signout": "Abmelden", "close": "Schließen", "cancel": "Abbrechen", "copy": "Kopieren", "more": "Mehr zeigen", "again": "Noch einmal versuchen", "save": "Speichern",
   "help": "Tasten", "help.field": "Zum Eingabefeld", "help.move": "Nächster, voriger im Eingang", "help.send": "Geschriebenes abschicken",
   "connection.lost": "Die Verbindung ist unterbrochen. Es wird weiter versucht; nichts Getipptes geht verloren.", "connection.back": "Wieder verbunden.",

@@ -3,7 +3,7 @@
 export default {
   "view.ask": "Ask", "view.inbox": "Inbox", "view.board": "Board", "view.task": "Task", "view.log": "Log", "view.status": "Status",
   "role.hub": "hub", "role.worker": "worker",
-  "menu": "Views", "skip": "Skip to the content", "settings": "More", "theme": "Colours", "theme.auto": "Automatic", "theme.light": "Light", "theme.dark": "Dark",
+  "menu": "Views", "skip": "Skip to the content", "settings": "More", "theme": "Colours", "theme.auto": "Auto", "theme.light": "Light", "theme.dark": "Dark",
   "language": "Language", "signout": "Sign out", "close": "Close", "cancel": "Cancel", "copy": "Copy", "more": "Show more", "again": "Try again", "save": "Save",
   "help": "Keys", "help.field": "To the field", "help.move": "Next, previous in the inbox", "help.send": "Send what is written",
   "connection.lost": "The connection is lost. Trying again; nothing that you typed is gone.", "connection.back": "Connected again.",
