@@ -204,6 +204,7 @@ def test_hostile_text_stays_text(console, worker, llm):
     page.get_by_role("article").get_by_text("onerror").first.wait_for()
     assert page.locator(".hidden-char").get_by_text("U+202E").first.is_visible()
     run(page)
+    page.get_by_text("exit code").or_(page.get_by_text("done", exact=True)).first.wait_for()
     page.locator(".output").get_by_text("<b>bold</b>").wait_for()
     shown = page.locator(".output").inner_text()
     assert "red" in shown and "\u001b" not in shown and "[31m" not in shown and "U+202E" in shown and "\u202e" not in shown
