@@ -52,7 +52,7 @@ def signed_in(hub: Process) -> str:
     return json.loads(answer)["access_token"]
 
 
-def run(folder: Path, url: str | None, *, examples: int, seed: int | None = None) -> tuple[int, str, int]:
+def run(folder: Path, url: str | None, *, examples: int, phases: str = "coverage,fuzzing", seed: int | None = None) -> tuple[int, str, int]:
     """Returns how many cases were sent, what schemathesis printed, and its exit code: 0 when nothing was found."""
     (folder / "data").mkdir(exist_ok=True)
     # Whatever is asked for: only these are ever run.
@@ -65,7 +65,7 @@ def run(folder: Path, url: str | None, *, examples: int, seed: int | None = None
         address = f"http://{hub.address[0]}:{hub.address[1]}"
         done = subprocess.run(
             [str(Path(sys.executable).with_name("schemathesis")), "run", f"{address}/openapi.json", "--checks", CHECKS,
-             "--exclude-path-regex", LEFT_OUT, "--max-examples", str(examples), "--phases", "coverage,fuzzing",
+             "--exclude-path-regex", LEFT_OUT, "--max-examples", str(examples), "--phases", phases,
              "--continue-on-failure", "--request-timeout", "60", "--suppress-health-check", "all", "--warnings", "off",
              *(["--seed", str(seed)] if seed is not None else [])],
             cwd=folder, capture_output=True, text=True, check=False,
