@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ananta.agent.configuration import LiveConfiguration
+from ananta.domain.configuration import ModelSetting
 from ananta.errors import AnantaError
 
 if TYPE_CHECKING:
@@ -16,39 +17,60 @@ LOCAL = ("lmstudio", "ollama")
 LIMIT_S, REMEMBERED_S, NAMES = 1.5, 10.0, 100
 
 
+class _Look:
+    """One look at a server, in a thread of its own. before: what the last one found; awaited: whether it is waited for."""
+
+    def __init__(self, setting: ModelSetting, until: float, before: list[str], *, awaited: bool):
+        self.setting, self.until, self.names, self.awaited = setting, until, before, awaited
+        self.done = threading.Event()
+
+
 class LoadedModels:
-    """Asks them all at once, LIMIT_S seconds at most, and remembers the answer for REMEMBERED_S seconds: many clients ask
-    for a list of choices, and a server that is not there takes long to say nothing. Thread-safe."""
+    """Asks them all at once, limit_s seconds at most, and remembers the answer for REMEMBERED_S seconds: many clients ask
+    for a list of choices, and a server that is not there takes long to say nothing. One that had nothing the last time is
+    asked again, but not waited for. Thread-safe."""
 
     def __init__(self, models: Callable[[], "LanguageModels"], configuration: LiveConfiguration,
-                 clock: Callable[[], float] = time.monotonic):
-        self.models, self.configuration, self.clock = models, configuration, clock
+                 clock: Callable[[], float] = time.monotonic, *, limit_s: float = LIMIT_S):
+        self.models, self.configuration, self.clock, self.limit_s = models, configuration, clock, limit_s
         self._lock = threading.Lock()
-        self._known: tuple[object, float, list[str]] = (None, 0.0, [])
+        self._looks: dict[str, _Look] = {}
 
     def ids(self) -> list[str]:
         """Returns what is there as "provider:model", NAMES of each server at most; [] while none answers."""
-        settings = [self.configuration.model(each) for each in LOCAL]
+        settings, until = [self.configuration.model(each) for each in LOCAL], time.monotonic() + self.limit_s
         with self._lock:
-            asked, until, found = self._known
-            if asked != settings or self.clock() >= until:
-                found = self._look(settings)
-                self._known = settings, self.clock() + REMEMBERED_S, found
-        return found
+            looks = [self._current(each) for each in settings]
+        for each in looks:
+            if each.awaited:
+                each.done.wait(max(0.0, until - time.monotonic()))
+        return [name for each in looks for name in each.names]
 
-    def _look(self, settings: list) -> list[str]:
-        from concurrent.futures import ThreadPoolExecutor
+    def _current(self, setting: ModelSetting) -> _Look:
+        last = self._looks.get(setting.provider)
+        same = last is not None and last.setting == setting
+        if last is not None and same and (not last.done.is_set() or self.clock() < last.until):
+            return last
+        before = last.names if last is not None and same else []
+        # Another address, or the first time: nobody knows yet whether somebody is there.
+        look = _Look(setting, self.clock() + REMEMBERED_S, before, awaited=not same or bool(before))
+        self._looks[setting.provider] = look
+        threading.Thread(target=self._run, args=(look,), name="loaded-models", daemon=True).start()
+        return look
 
-        with ThreadPoolExecutor(len(settings), "loaded-models") as pool:
-            return [each for names in pool.map(self._of, settings) for each in names]
+    def _run(self, look: _Look) -> None:
+        try:
+            look.names = self._of(look.setting)
+        finally:
+            look.done.set()
 
-    def _of(self, setting) -> list[str]:
+    def _of(self, setting: ModelSetting) -> list[str]:
         from ananta.llm.provider import Target
 
-        until = time.monotonic() + LIMIT_S
+        until = time.monotonic() + self.limit_s
         target = Target(setting.provider, setting.model, setting.url, setting.key, setting.mode)
         try:
-            target = self.models().locate(target, explicit=setting.explicit, timeout_s=LIMIT_S).target
+            target = self.models().locate(target, explicit=setting.explicit, timeout_s=self.limit_s).target
             if target.provider != setting.provider:
                 return []
             names = self.models().models(target, max(0.1, until - time.monotonic()))
