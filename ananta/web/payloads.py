@@ -91,7 +91,12 @@ def _refusal(cause: str, schema: bool) -> InvalidInput:
     if missing:
         location.append(missing.group(1))
     name = ".".join(map(str, location)) or "the body"
-    message = f"{name}: {what[0].lower()}{what[1:]}."
+    if missing:
+        message = f"{name} is missing."
+    elif "matching regex" in what:  # a client shows this to whoever has left a field empty
+        message = f"{name} is empty, too long, or has characters that are not possible here."
+    else:
+        message = f"{name}: {what[0].lower()}{what[1:]}."
     if not schema:
         if missing:
             return InvalidInput(f"{missing.group(1)} is missing.", code=f"missing_{missing.group(1)}", details=name)

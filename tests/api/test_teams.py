@@ -264,6 +264,17 @@ def test_changes_that_do_not_fit_the_schema(kept, fields):  # noqa: F811
     assert made_before in kept.get("/teams").json()
 
 
+def test_what_the_client_shows_of_a_field_that_does_not_fit_is_a_sentence(kept):  # noqa: F811
+    for path, body, field in (("/teams", {"name": " "}, "name"), ("/teams/types", {"name": ""}, "name"), ("/teams/roles", {"name": "a\0"}, "name"),
+                              ("/teams", {"name": "x", "members": [{"agent_url": ""}]}, "members.0.agent_url")):
+        answer = kept.post(path, json=body)
+        assert answer.status_code == 422 and answer.json()["message"] == (
+            f"{field} is empty, too long, or has characters that are not possible here.")
+        # For programs, what exactly was wanted.
+        assert "regex" in answer.json()["errors"][0]["msg"]
+    assert kept.post("/teams", json={}).json()["message"] == "name is missing."
+
+
 @pytest.mark.parametrize("path", ["/teams", "/teams/types", "/teams/roles", "/teams/setup-scrum", "/teams/types/x/roles"])
 def test_bodies_that_are_no_objects(kept, path):  # noqa: F811
     for body in (b"[]", b"{", b"null", b'"x"', b'{"name":"\\ud800"}'):
