@@ -49,7 +49,7 @@ def fingerprint(path: str, body: bytes) -> str:
 
 
 def begin(key: str, caller: str, fingerprint: str, now: float, *, wait_s: float = 0.0) -> Stored | None:
-    """Returns the answer of the same request within KEEP_S, or None: then the key is reserved, on disk, for this
+    """Returns the answer of the same request within KEEP_S, or None: then the key is reserved for this
     process, which runs the request and calls `finish` or `release`. Waits up to wait_s seconds for another one's.
 
     Raises InvalidInput for a key that is none, and Conflict: idempotency_key_reused (another request had it),
@@ -121,7 +121,8 @@ def _find(key: str, caller: str) -> _Entry | None:
 
 def _reserve(key: str, caller: str, fingerprint: str, now: float, before: _Entry | None) -> bool:
     """Takes the key unless somebody else has just taken it. before: what is over and makes room."""
-    with database.writing(for_good=True):
+    # It outlives a loss of power together with `attach`, before which nothing runs.
+    with database.writing():
         if before:
             database.change("DELETE FROM answers WHERE caller = ? AND idempotency_key = ? AND owner = ? AND begun_at = ?",
                             caller, key, before.owner, before.begun_at)

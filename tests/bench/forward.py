@@ -1,7 +1,8 @@
 """What handing on costs a hub, and 64 clients that write at once.
 
 How: processor time of the hub's process for a forwarded `echo hi`, over one keep-alive connection; the wall time of the
-same beside that of asking the worker itself, interleaved; then 64 threads write tasks for 10 s (POST, and two PATCHes of
+same beside that of asking the worker itself, interleaved, each after a pause in which the worker has
+started its next shell; then 64 threads write tasks for 10 s (POST, and two PATCHes of
 different fields of one task of their own), each answer is checked, and afterwards every value. `postgres` as argument:
 with Postgres.
 """
@@ -15,7 +16,7 @@ from contextlib import ExitStack
 from tests import postgres
 from tests.bench._measure import Client, ananta, line, scratch
 
-ROUNDS, CLIENTS, SECONDS = 200, 64, 10.0
+ROUNDS, CLIENTS, SECONDS, PAUSE_S = 200, 64, 10.0, 0.02
 
 
 def call(client: Client, method: str, path: str, body: dict, good: tuple[int, ...] = (200, 201)) -> dict:
@@ -39,9 +40,11 @@ def forwarded(hub, worker) -> None:
         call(ours, "POST", f"/tasks/{task_id}/step/execute", order)
     spent = hub.cpu_s() - before
     for _ in range(ROUNDS):
+        time.sleep(PAUSE_S)
         begun = time.perf_counter()
         call(ours, "POST", f"/tasks/{task_id}/step/execute", order)
         walls["hub"].append(time.perf_counter() - begun)
+        time.sleep(PAUSE_S)
         begun = time.perf_counter()
         call(theirs, "POST", "/step/execute", order | {"task_id": "direct"})
         walls["worker"].append(time.perf_counter() - begun)
