@@ -173,7 +173,7 @@ class _Task(Table):
 class TaskRow(_Task):
     class Meta:
         table_name = "tasks"
-        indexes = ((("updated_at", "id"), False), (("board", "updated_at", "id"), False), (("board", "status", "run_state"), False),
+        indexes = ((("updated_at", "id"), False), (("board", "updated_at", "id"), False), (("status", "run_state"), False),
                    (("created_at",), False), (("team_id", "updated_at", "id"), False),
                    (("assigned_agent_url", "updated_at", "id"), False), (("parent_task_id",), False),
                    (("template_id",), False), (("assigned_role_id",), False))

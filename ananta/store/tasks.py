@@ -169,7 +169,7 @@ def clear(column: Literal["template_id", "team_id", "assigned_role_id"], gone: s
 
 def counts() -> dict:
     """Returns how many tasks there are: {total, completed, failed, todo, in_progress, backlog, by_status}."""
-    return rules.counted(database.rows("SELECT status, run_state, count(*) FROM tasks GROUP BY board, status, run_state"))
+    return rules.counted(database.rows("SELECT status, run_state, count(*) FROM tasks GROUP BY status, run_state"))
 
 
 # --- as JSON

@@ -154,7 +154,7 @@ class AgentServer:
 
     def _parts(self) -> list:
         agent = self.agent
-        system = SystemRoutes(self.access, MetricsText(agent.meter, agent.command_lane, usage), agent.audit,
+        system = SystemRoutes(self.access, MetricsText(agent.meter, agent.command_lane, Usage()), agent.audit,
                               about=self._about, database=_database, llm=self._llm, hub=self._hub, backup=self._backup, rotate=self.rotate,
                               reports=self._limit("csp-report", 10, 60))
         steps = StepRoutes(agent.steps, agent.journal, self.access, self._limit("anonymous propose", 10, 60),
@@ -213,10 +213,10 @@ class AgentServer:
 
     def _figures(self) -> Figures:
         if self.settings.role != "hub":
-            return Figures(self.agent.command_lane, usage)
+            return Figures(self.agent.command_lane, Usage())
         from ananta.store import agents, tasks
 
-        return Figures(self.agent.command_lane, usage, agents=agents.counts, tasks=tasks.counts)
+        return Figures(self.agent.command_lane, Usage(), agents=agents.counts, tasks=tasks.counts)
 
     def _hub_parts(self, steps: StepRoutes) -> list:
         agent, hub = self.agent, self.agent.hub
@@ -340,16 +340,21 @@ def _named(url: str | None) -> list[str]:
     return [host] if host else []
 
 
-_process: list = []
+class Usage:
+    """What this process uses: processor time in percent since the last call, and resident memory in bytes."""
 
+    def __init__(self):
+        self._process = None
+        self._spent_s, self._at = time.process_time(), time.monotonic()
 
-def usage() -> tuple[float, int]:
-    """Processor time in percent since the last call, and resident memory in bytes, of this process."""
-    import psutil
+    def __call__(self) -> tuple[float, int]:
+        import psutil
 
-    if not _process:
-        _process.append(psutil.Process())
-    return _process[0].cpu_percent(None), _process[0].memory_info().rss
+        self._process = self._process or psutil.Process()
+        spent_s, now = time.process_time(), time.monotonic()
+        percent = 100 * (spent_s - self._spent_s) / max(now - self._at, 1e-3)
+        self._spent_s, self._at = spent_s, now
+        return round(percent, 1), self._process.memory_info().rss
 
 
 def build(agent, settings: Settings) -> AgentServer:

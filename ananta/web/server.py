@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 BODY_BYTES = 2 << 20
 THREADS_BESIDE_LANES = 24
 STOP_REQUESTS_S = 3.0
+LOOK_S = 1.0
 SAME_KEY_WAIT_S = 20.0
 SETTLE_TRIES = 24 * 3600
 PROBLEMS = {400: "The request is not valid HTTP.", 413: "The body is larger than 2 MiB.",
@@ -226,7 +227,13 @@ class Parser(HTTPRequestParser):
             raise ParsingError("more than one Host header")
 
 
-def _channel_class(access: Access, streams: Streams) -> type[HTTPChannel]:
+class _Served(threading.local):
+    """The connection whose request this thread answers."""
+
+    channel: "HTTPChannel | None" = None
+
+
+def _listener_class(access: Access, streams: Streams) -> type[TcpWSGIServer]:
     class Refusal(ErrorTask):
         """Waitress's own refusals in the form of all our errors."""
 
@@ -249,7 +256,31 @@ def _channel_class(access: Access, streams: Streams) -> type[HTTPChannel]:
     class Channel(HTTPChannel):
         parser_class, error_task_class, task_class = Parser, Refusal, answering
 
-    return Channel
+        def send_now(self) -> None:
+            """Sends what is ready, from the thread that made it, as far as the connection takes it. The request is still
+            among `requests`, which keeps the loop from sending at the same time."""
+            self._flush_exception(self._flush_some_if_lockable, do_close=False)
+
+        def service(self) -> None:
+            served.channel = self
+            try:
+                super().service()
+            finally:
+                served.channel = None
+
+    served = _Served()
+
+    class Listener(TcpWSGIServer):
+        channel_class = Channel
+
+        def pull_trigger(self) -> None:
+            # After most answers the loop has nothing to do for the connection: nothing is left to send, nothing to
+            # close, no request waits, and it listens for the next one already.
+            at = served.channel
+            if at is None or at.requests or at.total_outbufs_len or at.close_when_flushed or at.will_close:
+                super().pull_trigger()
+
+    return Listener
 
 
 class Server:
@@ -260,14 +291,13 @@ class Server:
         self.socket = _listen(host, port)
         self.host, self.port = self.socket.getsockname()[:2]
         self._map: dict = {}
-        self._server = TcpWSGIServer(
+        self._server = _listener_class(access, streams)(
             gate, self._map, _sock=self.socket, dispatcher=Dispatcher(lane_places + THREADS_BESIDE_LANES), bind_socket=False,
             sockinfo=(self.socket.family, self.socket.type, self.socket.proto, self.socket.getsockname()),
             asyncore_use_poll=True, connection_limit=900, channel_timeout=60, cleanup_interval=10,
             channel_request_lookahead=1, outbuf_high_watermark=1 << 20, max_request_body_size=BODY_BYTES + 1,
             max_request_header_size=32 << 10, send_bytes=1 << 20, ident=None, threads=lane_places + THREADS_BESIDE_LANES,
             clear_untrusted_proxy_headers=False, log_socket_errors=False)
-        self._server.channel_class = _channel_class(access, streams)
         self._loop = threading.Thread(target=self._run, name="web", daemon=True)
 
     def start(self) -> None:
@@ -298,7 +328,7 @@ class Server:
 
     def _run(self) -> None:
         try:
-            self._server.asyncore.loop(map=self._map, timeout=1, use_poll=True)
+            self._server.asyncore.loop(map=self._map, timeout=LOOK_S, use_poll=True)
         except Exception:
             log.exception("the web server stopped unexpectedly")
             raise

@@ -415,5 +415,7 @@ def task_class(streams: Streams) -> type[WSGITask]:
             if stream is not None:
                 streams.hand_over(self.channel, stream)
                 self.handed_over = True
+            else:
+                self.channel.send_now()
 
     return Task
