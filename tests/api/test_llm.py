@@ -1,8 +1,10 @@
 """GET /providers and GET /llm/history; the ids of the one are understood by a proposal."""
 import json
+import time
 
 import pytest
 
+from tests.conftest import WAIT_S
 from tests.fake_llm import FakeLLM
 
 
@@ -17,28 +19,37 @@ def worker(start, model, ollama):
     return start("worker", DEFAULT_PROVIDER="lmstudio", LMSTUDIO_URL=model.openai_url, OLLAMA_URL=ollama.ollama_url)
 
 
-def ids(worker) -> list[str]:
-    listed = worker.get("/providers").json()
+def ids(worker, having: str | None = None) -> list[str]:
+    """Returns the ids of the list; having: as soon as this one is among them, for a list waits for no server that is late."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        listed = worker.get("/providers").json()
+        if having is None or having in {each["id"] for each in listed}:
+            break
+        assert time.monotonic() < until, listed
+        time.sleep(0.05)
     assert all(set(each) == {"id", "name", "selected"} and each["name"] for each in listed)
     assert len({each["id"] for each in listed}) == len(listed) and sum(each["selected"] for each in listed) == 1
     return [each["id"] for each in listed]
 
 
 def test_what_is_loaded_can_be_chosen(worker, model, ollama):
-    assert ids(worker) == ["lmstudio:auto", "lmstudio:fake-instruct", "ollama:qwen2.5:7b", "ollama:llama3", "ollama:mistral"]
+    ids(worker, "lmstudio:fake-instruct")
+    assert ids(worker, "ollama:qwen2.5:7b") == ["lmstudio:auto", "lmstudio:fake-instruct", "ollama:qwen2.5:7b", "ollama:llama3", "ollama:mistral"]
     asked = len(model.requests), len(ollama.requests)
     model.models.append("second")
     assert "lmstudio:second" not in ids(worker) and (len(model.requests), len(ollama.requests)) == asked
     worker.post("/config", json={"lmstudio_url": model.url, "openai_api_key": "sk-Quitte-0001"})
     # Another address is asked at once, whatever was remembered.
-    assert {"lmstudio:second", "openai:gpt-4o", "openai:gpt-4-turbo"} <= set(ids(worker))
+    assert {"openai:gpt-4o", "openai:gpt-4-turbo"} <= set(ids(worker, "lmstudio:second"))
     assert worker.get("/providers").text.count('"selected":true') == 1
 
 
 def test_a_proposal_takes_every_id(worker, model, ollama):
     model.answer(json.dumps({"reason": "a", "command": "ls"}))
     ollama.answer(json.dumps({"reason": "b", "command": "df"}))
-    wanted = ids(worker)
+    ids(worker, "lmstudio:fake-instruct")
+    wanted = ids(worker, "ollama:qwen2.5:7b")
     answer = worker.post("/step/propose", json={"prompt": "x", "providers": wanted})
     assert answer.status_code == 200, answer.text
     assert {name: each["command"] for name, each in answer.json()["comparisons"].items()} == {
@@ -57,7 +68,7 @@ def test_a_server_that_never_answers_does_not_hold_up_the_list(start, model):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         worker = start("worker", DEFAULT_PROVIDER="lmstudio", LMSTUDIO_URL=model.openai_url,
                        OLLAMA_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        assert "lmstudio:fake-instruct" in ids(worker)
+        assert "lmstudio:fake-instruct" in ids(worker, "lmstudio:fake-instruct")
 
 
 def test_how_models_have_worked(worker, model):

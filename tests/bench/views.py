@@ -1,14 +1,17 @@
 """What the views of the reference client cost on a large hub, and what fifty open dashboards do.
 
-How: a hub with 10,000 tasks and 2,000 in the archive, 200 agents, 1,000 templates, 50 teams and 100,000 audit entries; each call of each view five
-times over one keep-alive connection (the whole list of tasks over one of its own), the median wall time of each. Then fifty clients with an open event stream each ask
-the five calls of the dashboard every ten seconds, spread evenly; the processor time of the hub's process over 40 s.
+How: a hub with 10,000 tasks and 2,000 in the archive, 200 agents, 1,000 templates, 50 teams and 100,000 audit entries; each call
+of each view five times over one keep-alive connection (the whole list of tasks over one of its own), the first one when nothing is
+known yet: the longest wall time of each, and the median. No model server is there, the addresses of both swallow what is sent.
+Then fifty clients with an open event stream each ask the five calls of the dashboard every ten seconds, spread evenly; the processor
+time of the hub's process over 40 s.
 `postgres` as argument: with Postgres.
 """
 import contextlib
 import http.client
 import json
 import random
+import socket
 import statistics
 import sys
 import threading
@@ -104,8 +107,9 @@ def views(hub) -> bool:
     for view, paths in VIEWS.items():
         for path in paths:
             if path not in known:
-                known[path] = statistics.median(wall_ms(hub.address, client, path) for _ in range(CALLS))
-            good.append(line(f"{view}: GET {path}", f"{known[path]:.1f} ms", "< 200 ms", known[path] < 200))
+                known[path] = [wall_ms(hub.address, client, path) for _ in range(CALLS)]
+            longest = max(known[path])
+            good.append(line(f"{view}: GET {path}", f"{longest:.1f} ms (median {statistics.median(known[path]):.1f})", "< 200 ms", longest < 200))
     for view, method, path, body, wanted in (
             ("board", "POST", "/tasks", {"title": "new", "status": "backlog"}, 201),
             ("board", "PATCH", "/tasks/T-123470", {"status": "done"}, 200),
@@ -152,7 +156,10 @@ def main() -> int:
     with scratch() as folder, contextlib.ExitStack() as stack:
         url = stack.enter_context(postgres.server()).database() if on_postgres else None
         fill(folder, url)
-        hub = ananta(folder, "--role", "hub", AGENT_TOKEN=TOKEN, DEFAULT_PROVIDER="mock", AGENT_OFFLINE_TIMEOUT="86400", **({"DATABASE_URL": url} if url else {}))
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        hub = ananta(folder, "--role", "hub", AGENT_TOKEN=TOKEN, DEFAULT_PROVIDER="mock", AGENT_OFFLINE_TIMEOUT="86400",
+                     LMSTUDIO_URL=f"{address}/v1", OLLAMA_URL=address, **({"DATABASE_URL": url} if url else {}))
         stack.callback(hub.stop)
         return 0 if all([views(hub), polling(hub)]) else 1
 
