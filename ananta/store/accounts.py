@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ananta.domain import accounts as rules
 from ananta.domain.accounts import ADMIN, FAILURES, LOCKED_S, Standing, User
 from ananta.errors import AccountLocked, InvalidInput, NotFound
-from ananta.store import database, second_factors
+from ananta.store import database, schedule, second_factors
 from ananta.store.records import plain
 from ananta.store.second_factors import Proof
 
@@ -102,7 +102,8 @@ def add(username: str, password: str, role: str, now: float) -> User:
 
 def delete(username: str, now: float) -> None:
     """Removes the user, the tokens and everything secret; the name stays known, so that no token of it is ever valid
-    again. Raises NotFound, and InvalidInput `last_admin`."""
+    again. Scheduled commands that only this user had approved wait for somebody else. Raises NotFound, and InvalidInput
+    `last_admin`."""
     with database.writing():
         database.turn(USERS_TURN)
         user = _locked(username)
@@ -113,6 +114,7 @@ def delete(username: str, now: float) -> None:
             "WHERE username = ?", now, username)
         database.change("DELETE FROM refresh_tokens WHERE username = ?", username)
         database.change("DELETE FROM password_history WHERE username = ?", username)
+        schedule.withdraw(username)
 
 
 def set_role(username: str, role: str) -> None:

@@ -51,6 +51,12 @@ def approve(entry_id: str, digest: str, by: str, now: float) -> None:
             raise _missing(entry_id)
 
 
+def withdraw(by: str) -> int:
+    """Takes back what this person has approved; returns how many entries that were. Only within `writing`."""
+    return database.change("UPDATE scheduled_tasks SET approved_digest = NULL, approved_by = NULL, approved_at = NULL "
+                           "WHERE approved_by = ?", by)
+
+
 def due(scope: str, now: float) -> list[Entry]:
     """Returns the entries that should run and that nobody runs, longest due first."""
     return [_entry(row) for row in database.rows(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from ananta.agent.lanes import Lane
 from ananta.agent.meter import BUCKETS_S, Histogram, Meter
 
-COUNTERS = {"task_received": "executions accepted", "task_completed": "executions that ended with exit code 0",
+COUNTERS = {"task_received": "tasks made and executions accepted", "task_completed": "executions that ended with exit code 0",
             "task_failed": "executions that ended otherwise", "retries": "repeated commands"}
 
 

@@ -107,6 +107,29 @@ def test_a_changed_rule_makes_it_wait_again(start):
     assert refused(server.post("/schedule", json={"command": "cat marker", "interval_seconds": 1})) == (403, "command_denied")
 
 
+@pytest.mark.parametrize("on_postgres", [False, True])
+def test_what_a_removed_user_had_approved_waits_for_somebody_else(start, on_postgres, request):
+    extra = {"DATABASE_URL": request.getfixturevalue("postgres_server").database()} if on_postgres else {}
+    hub = start("one", "--role", "hub", "--host", "127.0.0.1", token=HUB, **extra)
+    hub.post("/users", json={"username": "ada", "password": "correct horse battery", "role": "user"})
+    token = hub.post("/login", json={"username": "ada", "password": "correct horse battery"}, auth=False).json()["access_token"]
+    marker = hub.folder / "marker"
+    hers, other = scheduled(hub, f"echo x >> {marker}"), scheduled(hub, f"echo y >> {marker}")
+    assert approve(hub, other).ok
+    path, body = f"/schedule/{hers['id']}/approve", {"digest": hers["digest"]}
+    done = hub.post(path, json=body, auth=False, headers={"Authorization": f"Bearer {token}"})
+    assert done.status_code == 200 and done.json()["approved_by"] == "ada"
+    eventually(lambda: runs(hub, hers))
+    assert hub.request("DELETE", "/users/ada").ok
+    entry, approved = listed(hub)
+    assert (entry["approved"], entry["approved_by"], entry["waiting"]) == (False, None, True)
+    assert approved["approved"] and not approved["waiting"]
+    eventually(lambda: not listed(hub)[0]["running"])
+    before = len(runs(hub, hers)), len(runs(hub, other))
+    eventually(lambda: len(runs(hub, other)) >= before[1] + 2)
+    assert len(runs(hub, hers)) == before[0]
+
+
 def test_it_never_overlaps_with_itself_and_counts_what_it_missed(start, tmp_path):
     server = start("one", "--host", "127.0.0.1", token=HUB)
     gate = tmp_path / "gate"

@@ -83,8 +83,8 @@ class SecondFactorRoutes:
         user = accounts.find(caller.name)
         if user.mfa_enabled and now - caller.signed_in_at > rules.FRESH_S:
             # An open session that somebody has found must not be enough. Not 401: that would make the client refresh.
-            raise NotAllowed(f"This sign-in is older than {rules.FRESH_S // 60} minutes: sign in again, with a code, and then "
-                             "switch the second factor off.", code="sign_in_again")
+            raise NotAllowed(f"The second factor can be switched off only within {rules.FRESH_S // 60} minutes after a code was "
+                             "shown: sign in again, and then switch it off.", code="sign_in_again")
         if second_factors.remove(user.username):
             self.door.note("mfa_disabled", user.username)
         return DisableAnswer("mfa_disabled", self.tokens.issue(accounts.find(user.username), now,
