@@ -20,7 +20,7 @@ from ananta.domain.redaction import masked
 from ananta.domain.tasks import Task
 from ananta.errors import DelegationFailed, ForwardingFailed, InvalidInput, NotFound, ShuttingDown, StoreFailed
 from ananta.hub.callbacks import TaskNews
-from ananta.hub.forwarding import OutcomeUnknown, Workers, failed, told, unwrapped
+from ananta.hub.forwarding import OutcomeUnknown, Workers, failed, unwrapped
 from ananta.hub.registry import Registry
 from ananta.store import delegations
 from ananta.store.vault import Vault
@@ -111,10 +111,14 @@ class Delegation:
         except ForwardingFailed as failure:
             raise DelegationFailed(f"{failure.message} The task was not delegated.", details=failure.details) from failure
         if status in NO_HUB:
+            # It has not looked at the token for what it does not have.
+            refusal = self.workers.refuses(wanted.agent_url, tokens or [None], timeout_s=HAND_OVER_S)
+        else:
+            refusal = None if 200 <= status < 300 else failed(wanted.agent_url, status, answer)
+        if refusal is not None:
+            raise DelegationFailed(refusal.message.replace("Nothing was run.", "The task was not delegated."), details=refusal.details)
+        if status in NO_HUB:
             return None
-        if not 200 <= status < 300:
-            raise DelegationFailed(failed(wanted.agent_url, status, answer).message.replace(
-                "Nothing was run.", "The task was not delegated."), details=told(status, answer))
         return self._shown(unwrapped(answer or {}), [token, *filter(None, tokens)])
 
     def _shown(self, answer: dict, secret: list[str]) -> dict:

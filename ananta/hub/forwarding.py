@@ -126,6 +126,13 @@ class Workers:
             raise ForwardingFailed(f"The agent at {url} does not answer: {failure}.", details=str(failure)) from failure
         return status, answer or {}
 
+    def refuses(self, url: str, tokens: Tokens, *, timeout_s: float) -> ForwardingFailed | None:
+        """Returns why the agent takes none of the tokens; None when it takes one, or does not say."""
+        with suppress(_NotSent, _Lost):
+            status, answer = self._call("GET", url, "/config", tokens, None, until=time.monotonic() + timeout_s)
+            return failed(url, status, answer) if status in (401, 403) else None
+        return None
+
     def stop(self, url: str, tokens: Tokens, task_id: str, *, timeout_s: float) -> bool:
         """Ends the command that runs in the task's session at the worker; says whether one ran. Raises ForwardingFailed."""
         try:

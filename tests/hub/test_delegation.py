@@ -80,6 +80,14 @@ def test_a_worker_gets_a_subtask_that_is_carried_out_as_any_other(team):  # noqa
     assert audited["action"] == "task_delegated" and audited["details"]["subtask_id"] == done["subtask_id"]
 
 
+def test_a_worker_that_does_not_take_the_token_is_told_of_at_once(team):  # noqa: F811
+    hub, worker, _ = team
+    parent = task(hub)
+    answer = delegate(hub, parent, worker.url, agent_token="not-its-token-0123456789")
+    assert refused(answer) == (502, "delegation_failed") and "401" in answer.json()["details"] and "token" in answer.json()["message"]
+    assert get(hub, parent)["subtasks"] == []
+
+
 def test_the_registered_token_is_used_where_none_is_given(hub, stranger):
     other = stranger(lambda number, request, connection: reply({"id": "x", "status": "to-do"}, 201))
     registered = hub.post("/register", json={"name": "other", "url": other.url, "token": "registered-token"})
