@@ -63,6 +63,27 @@ def test_a_card_is_moved_by_mouse_and_by_keyboard(console, hub):
     assert hub.get(f"/tasks/{one}").json()["status"] == "in-progress"
 
 
+def test_a_card_is_moved_by_a_finger_that_holds_it(console, hub):
+    task_id = task(hub, "Move me by finger")
+    page = console(hub)
+    board(page)
+    card = column(page, "to-do").get_by_text("Move me by finger")
+    card.wait_for()
+    finger = page.context.new_cdp_session(page)
+    box, target = card.bounding_box(), column(page, "done").bounding_box()
+
+    def touch(kind: str, x: float = 0, y: float = 0) -> None:
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}] if kind != "touchEnd" else []})
+
+    touch("touchStart", box["x"] + 20, box["y"] + 8)
+    page.locator("body > .tile").wait_for()  # it is lifted once it was held for a moment
+    for part in (0.3, 0.7, 1.0):
+        touch("touchMove", box["x"] + 20 + part * (target["x"] + 60 - box["x"] - 20), box["y"] + 8 + part * 60)
+    touch("touchEnd")
+    column(page, "done").get_by_text("Move me by finger").wait_for()
+    page.wait_for_function("id => fetch('/tasks/' + id).then(answer => answer.json()).then(task => task.status === 'done')", arg=task_id)
+
+
 def test_the_board_is_live_and_filters(console, hub):
     page = console(hub)
     board(page)

@@ -7,7 +7,7 @@ import { wrong } from "../command.js";
 
 export const COLUMNS = ["backlog", "to-do", "in-progress", "done"];
 const SAME = { todo: "to-do", created: "to-do", open: "to-do", assigned: "in-progress", proposing: "in-progress", completed: "done" };
-const FIRST = 200, NEXT = 1000, HEIGHT = 92, BEYOND = 5, HOLD_MS = 300;
+const FIRST = 200, NEXT = 1000, HEIGHT = 92, BEYOND = 5, HOLD_MS = 300, FEW = 8;
 
 /** The column that a status stands for. */
 export function columnOf(status) {
@@ -20,8 +20,8 @@ const slim = ({ id, title, description, status, run_state, priority, tags, team_
   text: `${id} ${title ?? ""} ${(description ?? "").slice(0, 2000)} ${tags.join(" ")}`.toLowerCase() });
 
 export default function board({ signal }) {
-  const tasks = new Map(), told = h("div"), status = h("p", { class: "muted", role: "status" });
-  let held = null, due = 0, loading = true;
+  const tasks = new Map(), changed = new Map(), told = h("div"), status = h("p", { class: "muted", role: "status" });
+  let held = null, due = 0, loading = true, offered = 0;
 
   const filter = (name, all) => h("select", { "aria-label": t(all), onchange: draw, "data-name": name }, h("option", { value: "" }, t(all)));
   const text = h("input", { type: "search", "aria-label": t("board.filter"), placeholder: t("board.filter"), oninput: draw });
@@ -54,6 +54,8 @@ export default function board({ signal }) {
 
   function draw() {
     due = 0;
+    for (const [task, { status, run_state }] of changed) Object.assign(task, { status: columnOf(status), run_state, updated_at: Date.now() / 1000 });
+    changed.clear();
     const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const each of lanes.values()) each.tasks = [];
     let rest = 0;
@@ -65,16 +67,43 @@ export default function board({ signal }) {
     }
     for (const each of lanes.values()) {
       each.tasks.sort((one, other) => other.updated_at - one.updated_at);
-      put(each.count, number(each.tasks.length));
-      each.list.style.height = each.tasks.length * HEIGHT + "px";
-      show(each.name);
+      settle(each);
     }
     others.hidden = !rest;
     put(others, t("board.others", { n: number(rest) }));
-    if (!loading) {
+    if (!loading && offered !== tasks.size) {
+      offered = tasks.size;
       put(status);
       offer(agent, new Set([...tasks.values()].map((each) => each.agent).filter(Boolean)));
       offer(tag, new Set([...tasks.values()].flatMap((each) => each.tags)));
+    }
+  }
+
+  function settle(lane) {
+    put(lane.count, number(lane.tasks.length));
+    lane.list.style.height = lane.tasks.length * HEIGHT + "px";
+    show(lane.name);
+  }
+
+  /** Puts a task that is shown first in a column, without a look at all the others. */
+  function shift(task, column) {
+    const from = lanes.get(task.status), at = from?.tasks.indexOf(task) ?? -1, to = lanes.get(column);
+    Object.assign(task, { status: column, updated_at: Date.now() / 1000 });
+    if (at < 0 || !to) return draw();
+    from.tasks.splice(at, 1);
+    to.tasks.unshift(task);
+    for (const each of new Set([from, to])) settle(each);
+  }
+
+  /** What others changed since the last frame: a few cards move, of many all are looked at once. */
+  function apply() {
+    if (changed.size > FEW) return draw();
+    due = 0;
+    const few = [...changed];
+    changed.clear();
+    for (const [task, { status, run_state }] of few) {
+      task.run_state = run_state;
+      shift(task, columnOf(status));
     }
   }
 
@@ -117,9 +146,8 @@ export default function board({ signal }) {
   async function move(task, column) {
     if (!lanes.has(column) || task.status === column) return;
     const before = { status: task.status, updated_at: task.updated_at };
-    Object.assign(task, { status: column, updated_at: Date.now() / 1000 });
     lanes.get(column).scroll.scrollTop = 0;
-    draw();
+    shift(task, column);
     put(status, t("board.moved", { title: task.title.slice(0, 80), column: t("board." + column) }));
     try {
       await patch("/tasks/" + encodeURIComponent(task.id), { status: column });
@@ -136,10 +164,10 @@ export default function board({ signal }) {
     if (event.key === " ") {
       held = held === task.id ? null : task.id;
       put(status, held ? t("board.held") : null);
-      draw();
+      for (const name of lanes.keys()) show(name);
     } else if (event.key === "Escape" && held) {
       held = null;
-      draw();
+      show(task.status);
     } else if (step && held === task.id) move(task, COLUMNS[COLUMNS.indexOf(task.status) + step]).then(() => null), focus(task);
     else if (step) focus(lanes.get(COLUMNS[COLUMNS.indexOf(task.status) + step])?.tasks[0]);
     else if (updown) {
@@ -207,12 +235,15 @@ export default function board({ signal }) {
   news.addEventListener("event", async ({ detail: { type, data } }) => {
     if (type !== "task_updated") return;
     const known = tasks.get(data.id);
-    if (known) Object.assign(known, { status: columnOf(data.status), run_state: data.run_state, updated_at: Date.now() / 1000 });
-    else {
-      const found = await get("/tasks/" + encodeURIComponent(data.id), { signal }).catch(() => null);
-      if (found) tasks.set(found.id, slim(found));
+    if (known) {
+      changed.set(known, data);
+      due ||= requestAnimationFrame(apply);
+      return;
     }
-    due ||= requestAnimationFrame(draw);
+    const found = await get("/tasks/" + encodeURIComponent(data.id), { signal }).catch(() => null);
+    if (found) tasks.set(found.id, slim(found));
+    cancelAnimationFrame(due);
+    due = requestAnimationFrame(draw);
   }, { signal });
   news.addEventListener("again", load, { signal });
   addEventListener("resize", draw, { signal });
