@@ -37,6 +37,8 @@ class Live:
 
     def __init__(self, mask: Callable[[str], str], tell: Tell, wanted: Callable[[str], bool]):
         self.mask, self.tell, self.wanted = mask, tell, wanted
+        # Called with a session when somebody begins to look at it.
+        self.on_look: list[Callable[[str], None]] = []
         self._runs: dict[str, _Run] = {}
         self._lock = threading.RLock()
         self._due = threading.Event()
@@ -76,6 +78,8 @@ class Live:
 
     def now(self, key: str) -> list[tuple[str, dict]]:
         """Returns, for who begins to look at a session, the messages that say what runs there and has printed so far."""
+        for told in self.on_look:
+            told(key)
         with self._lock:
             found = []
             for run in [each for each in self._runs.values() if each.key == key]:

@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from ananta.agent.decisions import Decisions
@@ -36,6 +37,7 @@ from ananta.errors import (
     StoreFailed,
 )
 from ananta.hub.forwarding import OutcomeUnknown, Workers
+from ananta.hub.relay import Relay
 from ananta.hub.running import Running
 from ananta.store import proposals, tasks, teams
 from ananta.store import templates as stored_templates
@@ -79,6 +81,7 @@ class TaskSteps:
         self.changed, self.flush, self.now = changed, flush, now
         self._unnoted: deque[Record] = deque()
         self.running = Running(self._show_executing)
+        self.relay: Relay | None = None
         steps.on_begin.append(self._begun)
         steps.on_record.append(self.note)
 
@@ -254,7 +257,12 @@ class TaskSteps:
             raise
         for told in self.steps.on_begin:
             told(record)
-        return self._run_there(task, target, wanted, decider, record, begun)
+        try:
+            return self._run_there(task, target, wanted, decider, record, begun)
+        finally:
+            if self.steps.live is not None:
+                # When it has run, that is known by now.
+                self.steps.live.ended(differing(record, state=NOT_RUN))
 
     def _check(self, shown: StoredProposal, target: Target, wanted: Execution) -> None:
         changed = ("the task belongs to another agent now" if shown.target != target.url else
@@ -286,11 +294,12 @@ class TaskSteps:
                 "tool_calls": [dataclasses.asdict(each) for each in wanted.tool_calls] or None}
         if record.proposal_id and proposals.find(record.proposal_id).cwd == AT_THE_AGENT:
             body["proposal_id"] = record.proposal_id
-        start = time.monotonic()
+        start, limit_s = time.monotonic(), timeout_s * tries + wanted.retry_delay_s * wanted.retries + BESIDE_S
         try:
-            answer = self.workers.execute(
-                target.url, target.tokens, {name: each for name, each in body.items() if each is not None},
-                idempotency_key=f"hub-{record.id}", timeout_s=timeout_s * tries + wanted.retry_delay_s * wanted.retries + BESIDE_S)
+            with self._shown(target, record, limit_s):
+                answer = self.workers.execute(
+                    target.url, target.tokens, {name: each for name, each in body.items() if each is not None},
+                    idempotency_key=f"hub-{record.id}", timeout_s=limit_s)
             done = _executed_of(answer, record, time.monotonic() - start)
         except OutcomeUnknown as unknown:
             self._finish(differing(record, state=UNKNOWN, output=f"[unknown: {unknown.message}]"), start)
@@ -314,9 +323,17 @@ class TaskSteps:
                 id=record.id, exit_code=done.exit_code, output=self.steps.known(done.output)) from cause
         return done
 
+    def _shown(self, target: Target, record: Record, limit_s: float) -> AbstractContextManager[None]:
+        return self.relay.shown(target.url, target.tokens, record, limit_s) if self.relay and record.command else nullcontext()
+
     def _finish(self, record: Record, start: float) -> None:
-        self.note(self.steps.journal.finished(
-            differing(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6))))
+        done = differing(record, timestamp=self.now(), duration=round(time.monotonic() - start, 6))
+        try:
+            done = self.steps.journal.finished(done)
+        finally:
+            if self.steps.live is not None:
+                self.steps.live.ended(done)
+        self.note(done)
 
     def _nothing_ran(self, task: Task, record: Record, begun) -> None:
         self._take_back(record, begun)

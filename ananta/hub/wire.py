@@ -10,6 +10,7 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -66,14 +67,9 @@ class Connection:
             most_bytes: int) -> tuple[int, bytes, bool]:
         """Returns status, body and whether the connection can be used again. url: of this connection's host; most_bytes
         0: the body is of no interest."""
-        parts = urlsplit(url)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        head = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", *headers]
-        if not (whole := "".join(head)).isascii() or not whole.isprintable():
-            raise ValueError("the address or the token cannot stand in a request")
         self._until = until
         self._socket.settimeout(addresses.left(until))
-        self._socket.sendall("\r\n".join([*head, "", ""]).encode("ascii") + (body or b""))
+        self._socket.sendall(self._request(method, url, headers) + (body or b""))
         source = io.BufferedReader(_Clocked(self._socket, until), BUFFER_BYTES)
         plain = _plain_head(source)
         if plain is not None and most_bytes:
@@ -84,6 +80,24 @@ class Connection:
             if most_bytes == 0:
                 return answer.status, b"", False
             return answer.status, _content(answer, most_bytes), not answer.will_close
+
+    @staticmethod
+    def _request(method: str, url: str, headers: list[str]) -> bytes:
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        head = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", *headers]
+        if not (whole := "".join(head)).isascii() or not whole.isprintable():
+            raise ValueError("the address or the token cannot stand in a request")
+        return "\r\n".join([*head, "", ""]).encode("ascii")
+
+    def lines(self, url: str, headers: list[str], until: float, *, line_bytes: int) -> tuple[int, Iterator[bytes]]:
+        """Asks for a stream; returns its status and its lines without their ends, as they come, until it ends. A line of
+        more than line_bytes ends it, too. The lines raise what is in FAILURES."""
+        self._until = until
+        self._socket.sendall(self._request("GET", url, headers))
+        answer = http.client.HTTPResponse(_Source(io.BufferedReader(_Clocked(self._socket, until), BUFFER_BYTES)), method="GET")  # type: ignore[arg-type]
+        answer.begin()
+        return answer.status, _lines(answer, line_bytes)
 
     def is_stale(self) -> bool:
         """Whether the other side has closed it, or said something nobody asked for."""
@@ -161,6 +175,13 @@ def _content(answer: http.client.HTTPResponse, most_bytes: int) -> bytes:
     if answer.length:
         raise http.client.IncompleteRead(bytes(content), answer.length)
     return bytes(content)
+
+
+def _lines(answer: http.client.HTTPResponse, line_bytes: int) -> Iterator[bytes]:
+    while line := answer.readline(line_bytes):
+        if not line.endswith(b"\n"):
+            return
+        yield line.rstrip(b"\r\n")
 
 
 def headers(content: bytes | None, token: str | None, *more: str) -> list[str]:

@@ -177,6 +177,10 @@ class AgentServer:
     def _output(self) -> OutputRoutes:
         output = OutputRoutes(self.streams, self.access)
         output.live = self.agent.steps.live = Live(self.agent.mask, output.tell, output.wanted)
+        if self.agent.hub is not None:
+            from ananta.hub.relay import Relay
+
+            self.agent.hub.steps.relay = Relay(output.live)
         return output
 
     def _llm_routes(self) -> LLMRoutes:

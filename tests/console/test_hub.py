@@ -4,7 +4,7 @@ import json
 import pytest
 from axe_core_python.sync_playwright import Axe
 
-from tests.console.conftest import PASSWORD, proposes
+from tests.console.conftest import PASSWORD, in_background, proposes
 
 HOSTILE = "<img src=x onerror=alert(1)> \u202egnp.exe " + "w" * 300
 
@@ -129,6 +129,22 @@ def test_a_task_is_proposed_for_decided_and_shows_what_ran(console, hub, llm):
     page.get_by_label("Title").fill("Say hello again")
     page.get_by_role("button", name="Save").click()
     page.get_by_role("heading", name="Say hello again").wait_for()
+
+
+def test_what_a_worker_runs_for_a_task_is_seen_while_it_runs(console, hub, worker, tmp_path):
+    gate, task_id = tmp_path / "gate", task(hub, "Run it there")
+    hub.post(f"/tasks/{task_id}/assign", json={"agent_url": worker.url, "token": worker.token})
+    page = console(hub)
+    page.goto(f"{hub.url}/ui/#/task/{task_id}")
+    page.get_by_text("Nothing has run for this task yet").wait_for()
+    command = f"echo early-there; while [ ! -e {gate} ]; do sleep 0.05; done; echo late-there"
+    asked = in_background(lambda: hub.post(f"/tasks/{task_id}/step/execute", json={"command": command}))
+    now = page.locator(".steps > li.now")
+    now.get_by_text("early-there").last.wait_for()
+    gate.touch()
+    page.locator(".steps > li.good").get_by_text("late-there").last.wait_for()
+    now.wait_for(state="detached")
+    asked.join(30)
 
 
 def test_a_user_who_is_no_administrator_sees_what_is_theirs(console, hub):

@@ -5,7 +5,7 @@ import { t, time, seconds } from "../text.js";
 import { get, post, patch, news } from "../api.js";
 import { listen } from "../live.js";
 import { commandText, outcome, proposalCard, wrong } from "../command.js";
-import { output } from "../output.js";
+import { output, liveOutput } from "../output.js";
 import { COLUMNS, columnOf } from "./board.js";
 
 const PRIORITIES = ["Low", "Medium", "High"];
@@ -144,7 +144,27 @@ export default function taskView({ parameters: [id], signal }) {
     }
   } }, prompt, go);
 
+  const going = new Map();
+
+  /** What runs now, begun here, elsewhere or by the schedule. */
+  function live({ type, data }) {
+    const shown = going.get(data.run_id);
+    if (type === "run_output") shown?.live.add(data.text, data.at);
+    else if (type === "run_ended") {
+      shown?.item.remove();
+      going.delete(data.run_id);
+    } else if (type === "run_started" && !shown && !cards.get(data.proposal_id)?.querySelector(".run")) {
+      const text = liveOutput();
+      const item = h("li", { class: "now" }, h("div", { class: "proposal" },
+        h("p", { class: "waiting", role: "status" }, h("span", { class: "dot" }), t("run.now")), data.command ? commandText(data.command) : null, text.element));
+      going.set(data.run_id, { item, live: text });
+      steps.querySelector("[data-none]")?.remove();
+      steps.prepend(item);
+    }
+  }
+
   listen(path + "/stream-logs", add, { signal });
+  listen("/step/stream-output?task_id=" + encodeURIComponent(id), live, { signal });
   let due = 0;
   news.addEventListener("event", ({ detail: { type, data } }) => {
     if ((type === "task_updated" && data.id === id) || type === "proposals_updated") {
