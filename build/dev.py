@@ -5,6 +5,7 @@
   python3 build/dev.py test [ARGS]   set up, then run the tests (ARGS go to pytest)
   python3 build/dev.py lint          set up, then ruff, and mypy for Linux and Windows
   python3 build/dev.py bench [NAME]  set up, then print the figures of tests/bench (all, or one)
+  python3 build/dev.py screens       set up, then take the pictures of the console in build/docs/screens
   python3 build/dev.py run [ARGS]    set up, then ananta ARGS
   python3 build/dev.py package       set up, then make the executable and its download in dist/ (--help says more)
   python3 build/dev.py sums FOLDER   write SHA256SUMS for its files
@@ -33,7 +34,7 @@ SENTENCE = "Show the free disk space."
 
 def main() -> int:
     commands = {"try": try_out, "test": test, "lint": lint, "bench": bench, "run": run, "package": package, "sums": sums,
-                "release": release}
+                "release": release, "screens": screens}
     name, rest = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
     if name not in commands:
         print(__doc__.strip())
@@ -120,6 +121,11 @@ def bench(rest: list[str]) -> int:
         print(f"## {name}", flush=True)
         codes.append(_python("-m", f"tests.bench.{name}", *rest[1:]))
     return max(codes)
+
+
+def screens(rest: list[str]) -> int:
+    set_up("requirements-dev.txt")
+    return _python(str(ROOT / "build" / "screens.py"), *rest)
 
 
 def run(rest: list[str]) -> int:

@@ -18,6 +18,11 @@ export function setLanguage(name) {
   localStorage.setItem("ananta.language", name);
 }
 
+/** How numbers and times are written: as where the reader is, when that is said together with the language. */
+function place() {
+  return navigator.languages.find((each) => each.slice(0, 2) === language()) ?? language();
+}
+
 /** The text of a key, with {name} filled in; `n` chooses between "one | many". */
 export function t(key, values = {}) {
   let text = CATALOGUES[language()][key] ?? en[key] ?? key;
@@ -31,12 +36,12 @@ export function has(key) {
 
 export function time(seconds) {
   const when = new Date(seconds * 1000), today = new Date().toDateString() === when.toDateString();
-  return when.toLocaleString(language(), today ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" });
+  return when.toLocaleString(place(), today ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" });
 }
 
 export function ago(seconds) {
   const passed = Math.max(0, Date.now() / 1000 - seconds);
-  const format = new Intl.RelativeTimeFormat(language(), { numeric: "auto" });
+  const format = new Intl.RelativeTimeFormat(place(), { numeric: "auto" });
   if (passed < 90) return format.format(-Math.round(passed), "second");
   if (passed < 5400) return format.format(-Math.round(passed / 60), "minute");
   if (passed < 129600) return format.format(-Math.round(passed / 3600), "hour");
@@ -48,7 +53,7 @@ export function seconds(value) {
 }
 
 export function number(value, digits = 0) {
-  return Number(value).toLocaleString(language(), { maximumFractionDigits: digits, minimumFractionDigits: 0 });
+  return Number(value).toLocaleString(place(), { maximumFractionDigits: digits, minimumFractionDigits: 0 });
 }
 
 export function bytes(value) {
