@@ -32,7 +32,7 @@ from ananta.operations import supervision
 from ananta.settings import Settings
 from ananta.shell import containment
 from ananta.shell.runner import Runner
-from ananta.store import database, directory
+from ananta.store import database, directory, shared_journal
 from ananta.store.audit import Audit
 from ananta.store.configuration import ConfigFile
 from ananta.store.journal import Journal
@@ -131,6 +131,7 @@ class Agent:
             self._open_hub()
         self.journal.start()
         if settings.role == "hub" and database.shared():
+            self.journal.numbers = shared_journal.next_step
             self.events.elsewhere = self.notices.publish
             self.notices.start()
 

@@ -131,8 +131,6 @@ class BreakerOpen(Unavailable):
 class StoreFailed(Unavailable):
     """The database or a file of the data directory cannot be read or written."""
 
-    code = "store_failed"
-
 
 class JournalFailed(StoreFailed):
     """The record of a run cannot be written."""

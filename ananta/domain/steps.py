@@ -5,6 +5,8 @@ ALLOW, ASK, DENY = "allow", "ask", "deny"
 STRICTNESS = {ALLOW: 0, ASK: 1, DENY: 2}
 
 # How a run ended, as `state` in its record.
+# What systems tell: signed numbers of 32 bits, and Windows unsigned ones.
+EXIT_CODES = range(-(1 << 31), 1 << 32)
 FINISHED, DENIED, INTERRUPTED, UNKNOWN, NOT_RUN = "finished", "denied", "interrupted", "unknown", "not_run"
 
 

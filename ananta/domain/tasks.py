@@ -109,15 +109,17 @@ def bucket(status: str, run_state: str) -> str | None:
 
 
 def counted(groups: Iterable[tuple[str, str, int]]) -> dict:
-    """Returns how many tasks there are: total, per bucket, and by_status. groups: (status, run_state, how many)."""
+    """Returns how many tasks there are: total, per bucket, and by_status, in which a status stands however it was written.
+    groups: (status, run_state, how many)."""
     counts: dict = {"total": 0, **dict.fromkeys(BUCKETS, 0)}
     by_status: dict[str, int] = {}
     for status, run_state, number in groups:
         counts["total"] += number
-        by_status[status] = by_status.get(status, 0) + number
-        name = bucket(status, run_state)
-        if name is not None:
-            counts[name] += number
+        name = str(status).lower().replace("_", "-")
+        by_status[name] = by_status.get(name, 0) + number
+        place = bucket(status, run_state)
+        if place is not None:
+            counts[place] += number
     return {**counts, "by_status": by_status}
 
 

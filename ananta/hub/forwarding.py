@@ -27,7 +27,7 @@ PER_WORKER, IN_ALL, WORKERS = 64, 128, 2000
 PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0)  # between the times a lost answer is asked for again
 ASK_AGAIN_S = 10.0  # how long that may take beyond the time limit
 # With these codes a worker says that nothing has run.
-NOTHING_RAN = frozenset({"busy", "shutdown_in_progress", "service_unavailable", "store_failed", "journal_failed",
+NOTHING_RAN = frozenset({"busy", "shutdown_in_progress", "service_unavailable", "journal_failed",
                          "containment_unavailable", "unauthorized", "forbidden", "host_not_allowed", "not_found",
                          "method_not_allowed", "payload_too_large", "rate_limited", "shell_failed"})
 GATEWAY = (502, 503, 504)  # without one of our codes these are of a proxy, which does not know what happened

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ananta.agent.events import Events
 from ananta.agent.lanes import Lane
 from ananta.domain.agents import ONLINE, RESERVED_NAMES, Agent, entry
-from ananta.domain.configuration import is_address
+from ananta.domain.configuration import is_address, same_host
 from ananta.domain.events import AGENT_REGISTERED, AGENT_STATUS
 from ananta.errors import Conflict, InvalidInput, NotAuthenticated, Unavailable, Unprocessable
 from ananta.hub import asking
@@ -168,7 +168,7 @@ def _checked(said: Announcement) -> Announcement:
     if not is_address(url) or not url.isascii() or not url.isprintable() or "?" in url or "#" in url:
         raise InvalidInput(f"url={url[:100]!r} is not the address of an agent: write it like http://localhost:5001.",
                            code="agent_unreachable", details="url")
-    return replace(said, url=url, name=name, token=token)
+    return replace(said, url=same_host(url), name=name, token=token)
 
 
 def _misfit(field: str, rule: str) -> Unprocessable:

@@ -18,7 +18,18 @@ from ananta.agent.steps import GENERIC_ORDER, Decider, Executed, Execution, Orde
 from ananta.domain import answers, templates
 from ananta.domain.prompts import Earlier
 from ananta.domain.proposals import StoredProposal, digest
-from ananta.domain.steps import DENIED, DENY, FINISHED, NOT_RUN, UNKNOWN, Proposal, Record, ToolCall, Verdict
+from ananta.domain.steps import (
+    DENIED,
+    DENY,
+    EXIT_CODES,
+    FINISHED,
+    NOT_RUN,
+    UNKNOWN,
+    Proposal,
+    Record,
+    ToolCall,
+    Verdict,
+)
 from ananta.domain.tasks import Step, Task
 from ananta.domain.teams import Surroundings
 from ananta.domain.templates import Template
@@ -28,6 +39,7 @@ from ananta.errors import (
     ApprovalRequired,
     CommandDenied,
     Conflict,
+    ForwardingFailed,
     InvalidInput,
     JournalFailed,
     NotAllowed,
@@ -284,6 +296,7 @@ class TaskSteps:
     def _denied(self, record: Record, reasons: tuple[str, ...]) -> None:
         self.steps.journal.finished(differing(record, state=DENIED, decision=DENY, decided_by="policy", reasons=reasons,
                                             output="[denied: " + "; ".join(reasons) + "]"))
+        self.flush()
         raise CommandDenied("This command is denied: " + "; ".join(reasons), reasons=list(reasons))
 
     def _run_there(self, task: Task, target: Target, wanted: Execution, decider: Decider, record: Record, begun) -> Executed:
@@ -376,7 +389,8 @@ class TaskSteps:
         self.note_rest()
 
     def note_rest(self) -> None:
-        """Notes what could not be noted before."""
+        """Notes what could not be noted before. One that fails keeps none of the others back."""
+        failed = False
         for _ in range(len(self._unnoted)):
             try:
                 record = self._unnoted.popleft()
@@ -387,7 +401,11 @@ class TaskSteps:
             except StoreFailed as failure:
                 log.warning("run %s is not in the history of task %s yet: %s", record.id, record.task_id, failure)
                 self._unnoted.append(record)
-                return
+                if failed:
+                    return
+                failed = True
+            else:
+                failed = False
 
     def _note(self, record: Record) -> None:
         task_id = record.task_id or ""
@@ -414,12 +432,22 @@ class TaskSteps:
             fields = json.loads(line)
             if not fields.get("task_id") or not fields.get("id") or fields.get("state") in (DENIED, NOT_RUN):
                 continue
-            calls = fields.get("tool_calls")
-            self.note(Record(
-                id=fields["id"], timestamp=fields["timestamp"], agent=str(fields.get("agent")), command=fields.get("command"),
-                output=str(fields.get("output") or ""), exit_code=fields.get("exit_code", -1), task_id=fields["task_id"],
-                reason=fields.get("reason"), proposal_id=fields.get("proposal_id"), state=fields.get("state") or FINISHED,
-                tool_calls=tuple(ToolCall(each["name"], each.get("args") or {}) for each in calls) if calls else None))
+            try:
+                record = _recorded(fields)
+            except (LookupError, TypeError, ValueError) as failure:
+                log.warning("run %s in the log is not understood, so it is not added to its task: %r", fields["id"], failure)
+            else:
+                self.note(record)
+
+
+def _recorded(fields: dict) -> Record:
+    calls, code = fields.get("tool_calls"), fields.get("exit_code")
+    return Record(
+        id=fields["id"], timestamp=float(fields["timestamp"]), agent=str(fields.get("agent")), command=fields.get("command"),
+        output=str(fields.get("output") or ""), exit_code=code if isinstance(code, int) and code in EXIT_CODES else -1,
+        task_id=fields["task_id"], reason=fields.get("reason"), proposal_id=fields.get("proposal_id"),
+        state=fields.get("state") or FINISHED,
+        tool_calls=tuple(ToolCall(each["name"], each.get("args") or {}) for each in calls) if calls else None)
 
 
 def _of_here(done: Proposed) -> TaskProposal:
@@ -441,11 +469,15 @@ def _earlier_fields(step: Earlier) -> dict:
 
 
 def _proposal_of(answer: dict) -> Proposal:
-    """The proposal in a worker's answer. A worker of another make may send other types: they count as missing."""
+    """The proposal in a worker's answer. A worker of another make may send other types: they count as missing. Raises
+    ForwardingFailed when nothing of a proposal is in it."""
     def text(name: str) -> str | None:
         return answer[name] if isinstance(answer.get(name), str) else None
 
     calls = answers.tool_calls_of(answer.get("tool_calls"))
+    if not calls and all(text(name) is None for name in ("reason", "command", "raw")):
+        raise ForwardingFailed("The agent's answer is no proposal. Is this the address of an agent?",
+                               details="reason, command and raw are missing")
     return Proposal(text("reason") or "", text("command") or None, calls, text("raw") or "")
 
 
@@ -453,9 +485,9 @@ def _executed_of(answer: dict, record: Record, duration_s: float) -> Executed:
     """What a worker answered, or ForwardingFailed when it is no such answer."""
     code = answer.get("exit_code")
     output = answer.get("output")
-    if not isinstance(code, int) or isinstance(code, bool) or not isinstance(output, str):
+    if not isinstance(code, int) or isinstance(code, bool) or code not in EXIT_CODES or not isinstance(output, str):
         raise OutcomeUnknown("The agent's answer has no exit code and output, so what ran is not known.",
-                             details="exit_code or output is missing")
+                             details="exit_code or output is missing or impossible")
     streams = [each if isinstance(each, str) else "" for each in (answer.get("stdout"), answer.get("stderr"))]
     agent = answer.get("agent")
     name = agent if isinstance(agent, str) and 0 < len(agent) <= 64 and agent.isprintable() else record.agent

@@ -45,6 +45,10 @@ class Journal:
         # Called for every record of a task that is on disk now, in their order, with what is served of it. It must be
         # quick: the next record waits.
         self.on_record: Callable[[Record, bytes], None] | None = None
+        # Where several agents have runs of one task: gets its id and the number the next record of it would have here, and
+        # returns the one it has among all. Raises StoreFailed.
+        self.numbers: Callable[[str, int], int] | None = None
+        self._numbered: dict[str, int | None] = {}
         # Recorded in memory only, since the disk is full; in order.
         self._pending: list[Record] = []
         self._steps: OrderedDict[str, int] = OrderedDict()
@@ -106,6 +110,9 @@ class Journal:
 
         Of what another agent runs, that one's disk says so; what is noted here need outlive this process only."""
         fields = records.intent_of(records.storable(record, self.mask, self.output_bytes))
+        if self.numbers is not None and record.task_id is not None:
+            # Now, so that nothing has to be asked for between the end of a command and its record.
+            self._numbered[record.id] = self._number(record.task_id)
         with self._lock:
             # Nothing new begins while the result of something earlier is not safe.
             self._write_pending()
@@ -118,12 +125,16 @@ class Journal:
         Raises JournalFailed if the disk refuses; the record is kept in memory, and written before the next one or as
         soon as there is room."""
         record = records.storable(record, self.mask, self.output_bytes)
+        number = None
         if record.task_id is not None:
             self._look_up_step(record.task_id)
+            if self.numbers is not None:
+                number = self._numbered.pop(record.id) if record.id in self._numbered else self._number(record.task_id)
         with self._lock:
             if record.task_id is not None:
-                step = self._steps.get(record.task_id, 0) + 1
-                self._count(record.task_id, step)
+                known = self._steps.get(record.task_id, 0)
+                step = number or known + 1
+                self._count(record.task_id, max(step, known))
                 record = differing(record, step=step)
             self._pending.append(record)
             try:
@@ -225,6 +236,16 @@ class Journal:
             with self._lock:
                 if task_id not in self._steps:
                     self._count(task_id, step if isinstance(step, int) and 0 < step < 1 << 53 else 0)
+
+    def _number(self, task_id: str) -> int | None:
+        self._look_up_step(task_id)
+        with self._lock:
+            own = self._steps.get(task_id, 0) + 1
+        try:
+            return self.numbers(task_id, own) if self.numbers else None
+        except StoreFailed as failure:
+            log.warning("how many steps task %s has elsewhere cannot be found out: %s", task_id, failure.message)
+            return None
 
     def _count(self, task_id: str, step: int) -> None:
         self._steps[task_id] = step

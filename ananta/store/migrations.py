@@ -1,6 +1,7 @@
 """Numbered steps that make the tables what the program needs. Steps are appended, never changed.
 
-They are written for SQLite; `_postgres` turns their types into those of Postgres.
+They are written for SQLite; `_postgres` turns their types into those of Postgres. What begins with ON_POSTGRES is for that
+alone.
 """
 import contextlib
 import os
@@ -21,6 +22,7 @@ Steps = tuple[Callable[[Execute], None], ...]
 TAKE, MAKE, REFUSE = "take", "make", "refuse"
 # In Postgres REAL has four bytes, which is not enough for a time.
 _TYPES = {"REAL": "DOUBLE PRECISION", "BLOB": "BYTEA", "INTEGER PRIMARY KEY AUTOINCREMENT": "BIGSERIAL PRIMARY KEY"}
+ON_POSTGRES = "/* postgres */"
 _LOCK = 0x414E414E5441  # any number that nobody else takes
 
 
@@ -177,8 +179,18 @@ def board_counts(execute: Execute) -> None:
     execute("CREATE INDEX tasks_board ON tasks (board, updated_at, id)")
 
 
+def wide_exit_codes(execute: Execute) -> None:
+    # Windows tells them as unsigned numbers of 32 bits. For SQLite an integer is wide enough as it is.
+    for table in ("tasks", "archived_tasks", "scheduled_tasks"):
+        execute(f"{ON_POSTGRES} ALTER TABLE {table} ALTER COLUMN last_exit_code TYPE BIGINT")
+
+
+def task_numbers(execute: Execute) -> None:
+    execute("CREATE TABLE task_numbers (task_id TEXT PRIMARY KEY NOT NULL, step BIGINT NOT NULL)")
+
+
 LOCAL: Steps = (journal,)
-STEPS: Steps = (*LOCAL, proposals, answers, hub, teams, second_factor, upkeep, sessions, board_counts)
+STEPS: Steps = (*LOCAL, proposals, answers, hub, teams, second_factor, upkeep, sessions, board_counts, wide_exit_codes, task_numbers)
 SHARED: Steps = STEPS[len(LOCAL):]
 
 
@@ -187,6 +199,9 @@ def run(database: peewee.Database, path: Path, *, existed: bool, steps: Steps = 
 
     Raises CannotStart: for a database that a newer program has made, and when a step fails, which then has changed
     nothing."""
+    def execute(sql: str) -> object:
+        return None if sql.startswith(ON_POSTGRES) else database.execute_sql(sql)
+
     try:
         done = _version(database)
         if done > len(steps):
@@ -198,7 +213,7 @@ def run(database: peewee.Database, path: Path, *, existed: bool, steps: Steps = 
             with database.atomic("IMMEDIATE"):
                 # Another process may have begun at the same moment.
                 if _version(database) < number:
-                    _take(database.execute_sql, number, steps[number - 1])
+                    _take(execute, number, steps[number - 1])
     except peewee.DatabaseError as cause:
         raise CannotStart(f"The database {path} cannot be brought up to date: {cause}.") from cause
 

@@ -49,12 +49,24 @@ def share(found: Iterable[TaskRecord]) -> None:
                          [(place, each.run_id, each.task_id, each.timestamp, each.raw.decode()) for each in found])
 
 
+def next_step(task_id: str, own: int) -> int:
+    """Returns the number of the next record of the task among those of all hubs, of which each gets another one. own: what
+    it would be by the own log alone; the number is not lower. Raises StoreFailed."""
+    with database.writing():
+        return database.rows(
+            "INSERT INTO task_numbers (task_id, step) VALUES (?, ?) ON CONFLICT (task_id) DO UPDATE "
+            "SET step = greatest(task_numbers.step + 1, excluded.step) RETURNING step", plain(task_id), own)[0][0]
+
+
 def prune(before: float) -> int:
     """Forgets some of the records that ended before this moment (epoch seconds), of all hubs; returns how many, 0: none is
     left. They stay in the log of the hub that has them."""
     with database.writing():
-        return database.change("DELETE FROM shared_journal WHERE (place, run_id) IN (SELECT place, run_id FROM shared_journal "
-                               "WHERE timestamp < ? ORDER BY timestamp LIMIT ?)", before, PRUNED)
+        found = database.rows("DELETE FROM shared_journal WHERE (place, run_id) IN (SELECT place, run_id FROM shared_journal "
+                              "WHERE timestamp < ? ORDER BY timestamp LIMIT ?) RETURNING task_id", before, PRUNED)
+        database.change_many("DELETE FROM task_numbers WHERE task_id = ? AND NOT EXISTS (SELECT 1 FROM shared_journal "
+                             "WHERE shared_journal.task_id = task_numbers.task_id)", sorted(set(found)))
+        return len(found)
 
 
 def missing(since: float = 0.0) -> Iterator[list[TaskRecord]]:

@@ -159,7 +159,7 @@ class _Task(Table):
     assigned_agent_token = BlobField(null=True)
     last_proposal = TextField(null=True)
     last_output = TextField(null=True)
-    last_exit_code = IntegerField(null=True)
+    last_exit_code = BigIntegerField(null=True)
     subtasks = TextField()
     callback_url = TextField(null=True)
     callback_token = BlobField(null=True)
@@ -450,6 +450,16 @@ class SharedRecordRow(Table):
         indexes = ((("task_id", "timestamp"), False), (("timestamp",), False))
 
 
+class TaskNumberRow(Table):
+    """How many records of runs a task has in the logs of all hubs; with Postgres only."""
+
+    task_id = TextField(primary_key=True)
+    step = BigIntegerField()
+
+    class Meta:
+        table_name = "task_numbers"
+
+
 class DelegationRow(Table):
     """A subtask that another agent carries out. token_hash: SHA-256 of what that one shows when it tells how it stands;
     ended_at: since then the token is used up."""
@@ -485,7 +495,7 @@ class ScheduleRow(Table):
     approved_at = FloatField(null=True)
     held = TextField(null=True)
     misfires = BigIntegerField()
-    last_exit_code = IntegerField(null=True)
+    last_exit_code = BigIntegerField(null=True)
     last_run_id = TextField(null=True)
     owner = TextField(null=True)
     busy_until = FloatField(null=True)

@@ -242,7 +242,7 @@ class AgentServer:
         return [TaskRoutes(hub.news, agent.meter, hub.vault.seal), ArchiveRoutes(hub.news), task_logs,
                 DelegationRoutes(hub.delegation, self.access, agent.audit),
                 AgentRoutes(hub.registry, self.access, agent.audit, self._limit("register", 20, 60)),
-                TaskStepRoutes(hub.steps, self.access, steps.anonymous_proposals, known=agent.mask.known,
+                TaskStepRoutes(hub.steps, self.access, steps.count_anonymous, known=agent.mask.known,
                                changed=self._proposals_changed),
                 TemplateRoutes(self.access, hub.templates, lambda: agent.configuration["template_variables_allowlist"]),
                 TeamRoutes(hub.teams, self.access, agent.audit)]

@@ -52,6 +52,8 @@ class Endpoint:
         keyed, creates = config.get("idempotent", False), config.get("creates", False)
         status, schema, readable = config.get("status", 200), config.get("schema", False), config.get("readable", False)
         access, encode, otherwise = self.access, responses.encode, config.get("otherwise")
+        # Counts a call, whatever is in its body; raises TooManyRequests.
+        limited = config.get("limited")
 
         def identified(environ, path_values):
             try:
@@ -67,6 +69,8 @@ class Endpoint:
             environ = bottle.request.environ
             try:
                 environ["ananta.identity"] = identified(environ, path_values)
+                if limited is not None:
+                    limited()
                 if keyed and "HTTP_IDEMPOTENCY_KEY" in environ:
                     return _once(environ, lambda: answer_now(environ, path_values), creates=creates)
                 return answer_now(environ, path_values)

@@ -67,6 +67,20 @@ def test_the_log_of_a_task_is_the_same_at_both(hubs, worker):
     assert logs[0] == logs[1] and [each["output"] for each in logs[0]] == ["0", "1", "2", "3"]
 
 
+def test_the_steps_of_a_task_are_numbered_once(hubs, worker):
+    task_id = task(hubs[0], worker)
+
+    def run(number: int, command: str = "echo x") -> int:
+        answer = hubs[number % 2].post(f"/tasks/{task_id}/step/execute", json={"command": command})
+        return answer.status_code
+
+    assert [run(number) for number in range(5)] == [200] * 5 and run(0, "rm -rf /") == 403
+    for hub in hubs:
+        assert [each["step"] for each in hub.get(f"/tasks/{task_id}/logs").json()] == [1, 2, 3, 4, 5, 6]
+    assert set(in_parallel([lambda number=number: run(number) for number in range(12)])) == {200}
+    assert sorted(each["step"] for each in hubs[0].get(f"/tasks/{task_id}/logs").json()) == list(range(1, 19))
+
+
 def test_a_user_is_known_and_locked_out_at_both(hubs):
     def login(hub, password):
         return hub.post("/login", json={"username": "admin", "password": password}, auth=False)

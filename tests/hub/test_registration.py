@@ -46,6 +46,21 @@ def test_who_does_not_know_the_token_of_an_agent_cannot_change_it(hub, start):
     assert [each["has_token"] for each in hub.get("/agents").json().values()] == [True]
 
 
+def test_every_call_counts_also_one_that_says_nothing(hub):
+    codes = [hub.post("/register", json={"name": "x"}, auth=False).status_code for _ in range(21)]
+    assert codes == [422] * 20 + [429]
+
+
+def test_an_address_is_the_same_however_its_host_is_written(hub, start):
+    worker = start("alpha", "--host", "127.0.0.1", token="token-of-alpha-0123")
+    url = worker.url.replace("127.0.0.1", "localhost")
+    known = hub.post("/register", json={"name": "alpha", "url": url, "token": worker.token})
+    assert known.status_code == 200, known.text
+    taken = hub.post("/register", json={"name": "evil", "url": url.replace("localhost", "LocalHost"), "token": "another-token"}, auth=False)
+    assert taken.status_code == 409, taken.text
+    assert [each["name"] for each in hub.get("/agents?format=list").json()] == ["alpha"]
+
+
 @pytest.mark.parametrize("shown", [FIRST, TOKEN, "team-registration-secret"])
 def test_a_new_token_is_taken_from_who_knows_the_old_one_the_hubs_or_the_registration_token(start, shown):
     hub = begin(start, "hub", TOKEN, "--role", "hub", REGISTRATION_TOKEN="team-registration-secret")

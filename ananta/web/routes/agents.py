@@ -54,14 +54,14 @@ class AgentRoutes:
     def mount(self, app: Bottle) -> None:
         for prefix in ("", "/api/system"):
             app.post(f"{prefix}/register", callback=self.register, access=OPEN, body=RegisterRequest, schema=True,
-                     gives=RegisterAnswer, fails=(400, 401, 409, 429, 503))
+                     gives=RegisterAnswer, fails=(400, 401, 409, 429, 503),
+                     limited=lambda: self.limit.count(self.access.address(request.environ)))
             app.get(f"{prefix}/agents", callback=self.all, access=AUTH, query=ListQuery,
                     gives=dict[str, AgentAnswer] | list[AgentAnswer])
 
     def register(self, body: RegisterRequest) -> RegisterAnswer:
         """Adds an agent, or changes a known one: its token only for who knows the old one, or if the agent accepts it."""
         address = self.access.address(request.environ)
-        self.limit.count(address)
         try:
             shown = self.access.credential(request.environ)
         except ValueError:

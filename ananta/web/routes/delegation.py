@@ -6,6 +6,7 @@ from bottle import Bottle, request
 from msgspec import Meta
 
 from ananta.domain.delegation import Report
+from ananta.domain.steps import EXIT_CODES
 from ananta.errors import NotFound
 from ananta.hub.delegation import Delegation, Wanted
 from ananta.store import delegations
@@ -51,7 +52,7 @@ class SubtaskReport:
     id: Reference
     status: Word
     last_output: str | None = None
-    last_exit_code: Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)] | None = None
+    last_exit_code: Annotated[int, Meta(ge=EXIT_CODES.start, lt=EXIT_CODES.stop)] | None = None
 
 
 @dataclass

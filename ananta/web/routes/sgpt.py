@@ -29,15 +29,18 @@ class SgptRoutes:
     def mount(self, app: Bottle) -> None:
         for path in ("/api/sgpt/execute", "/sgpt/execute"):
             app.post(path, callback=self.execute, access=AUTH, body=SgptRequest, gives=dict,
-                     fails=(403, 409, 429, 500, 502, 503))
+                     fails=(403, 409, 429, 500, 502, 503), limited=self._count)
 
     def execute(self, body: SgptRequest) -> dict:
         """Answers a prompt; with --shell gives a bare command, and with `execute` runs it if the policy allows it
         without a person's decision."""
         caller = server.caller()
         address = self.access.address(request.environ)
-        self.calls.count(caller.name if caller.kind == "user" else address)
         if not body.prompt.strip():
             raise InvalidInput("prompt is missing.", code="missing_prompt", details="prompt")
         return self.sgpt.execute(body.prompt, body.options or [], run=body.execute, caller=caller.name,
                                  address=address)
+
+    def _count(self) -> None:
+        caller = server.caller()
+        self.calls.count(caller.name if caller.kind == "user" else self.access.address(request.environ))

@@ -214,7 +214,7 @@ class StepRoutes:
 
     def mount(self, app: Bottle) -> None:
         app.post("/step/propose", callback=self.propose, access=READ, body=ProposeRequest, gives=ProposeAnswer,
-                 schema=True, fails=(422, 429, 502, 503))
+                 schema=True, fails=(422, 429, 502, 503), limited=self.count_anonymous)
         app.post("/step/execute", callback=self.execute, access=AUTH, body=ExecuteRequest, gives=ExecuteAnswer,
                  fails=(403, 404, 409, 503), idempotent=True)
         app.get("/proposals", callback=self.waiting, access=AUTH, query=WaitingQuery, gives=list[StoredAnswer])
@@ -225,11 +225,14 @@ class StepRoutes:
         app.post("/step/stop", callback=self.stop, access=AUTH, body=StopRequest, gives=StopAnswer, fails=(502,))
         app.get("/logs", callback=self.logs, access=READ, query=LogsQuery, gives=list[LogRecord])
 
+    def count_anonymous(self) -> None:
+        """Counts a proposal that somebody without credentials asks for. Raises TooManyRequests."""
+        if server.caller().kind == "anonymous":
+            self.anonymous_proposals.count(self.access.address(request.environ))
+
     def propose(self, body: ProposeRequest) -> ProposeAnswer:
         """Asks the model for a command. Never runs anything; without credentials nothing is stored either."""
         caller = server.caller()
-        if caller.kind == "anonymous":
-            self.anonymous_proposals.count(self.access.address(request.environ))
         order = order_of(body, body.task_id)
         proposed = self.propose_order(order, store=body.store and caller.kind != "anonymous")
         if proposed.stored is not None:

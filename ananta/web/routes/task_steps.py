@@ -2,7 +2,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bottle import Bottle, request
+from bottle import Bottle
 
 from ananta.hub.task_steps import TaskProposal, TaskSteps
 from ananta.web import server
@@ -39,14 +39,13 @@ class TaskExecuteRequest(ExecuteFields):
 class TaskStepRoutes:
     """POST /tasks/{id}/step/propose and /execute."""
 
-    def __init__(self, steps: TaskSteps, access: Access, anonymous_proposals, *, known: Callable[[str], str],
+    def __init__(self, steps: TaskSteps, access: Access, count_anonymous: Callable[[], None], *, known: Callable[[str], str],
                  changed: Callable[[str, str], None]):
-        self.changed = changed
-        self.steps, self.access, self.anonymous_proposals, self.known = steps, access, anonymous_proposals, known
+        self.steps, self.access, self.count_anonymous, self.known, self.changed = steps, access, count_anonymous, known, changed
 
     def mount(self, app: Bottle) -> None:
         app.post("/tasks/<task_id>/step/propose", callback=self.propose, access=READ, body=TaskProposeRequest,
-                 gives=TaskProposeAnswer, schema=True, fails=(404, 422, 429, 502, 503))
+                 gives=TaskProposeAnswer, schema=True, fails=(404, 422, 429, 502, 503), limited=self.count_anonymous)
         app.post("/tasks/<task_id>/step/execute", callback=self.execute, access=AUTH, body=TaskExecuteRequest,
                  gives=ExecuteAnswer, fails=(403, 404, 409, 502, 503), idempotent=True)
 
@@ -54,8 +53,6 @@ class TaskStepRoutes:
         """Asks the model of the task's agent for a command. Never runs anything; without credentials nothing is stored
         either."""
         caller = server.caller()
-        if caller.kind == "anonymous":
-            self.anonymous_proposals.count(self.access.address(request.environ))
         order = order_of(body, task_id)
         proposed = self.steps.propose(task_id, order, store=caller.kind != "anonymous")
         if proposed.stored is not None:

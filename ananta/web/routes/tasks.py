@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ananta.agent.meter import Meter
 from ananta.domain import tasks as rules
-from ananta.domain.configuration import is_address
+from ananta.domain.configuration import is_address, same_host
 from ananta.domain.tasks import TITLE_CHARS, Step, Task, Wanted
 from ananta.domain.values import differing
 from ananta.errors import InvalidInput
@@ -248,4 +248,4 @@ def address(url: str) -> str:
     if not is_address(url) or not url.isprintable():
         raise InvalidInput(f"{url[:100]!r} is not the address of an agent: write it like http://localhost:5001.",
                            details="agent_url")
-    return url
+    return same_host(url)
