@@ -19,7 +19,7 @@ from tests.bench._measure import ROOT, Client, Process, ananta, environment, lin
 
 TOKEN, PASSWORD = "contract-token-0123456789", "a long enough pass phrase"
 CHECKS = "no_unexpected_failure,status_code_conformance,content_type_conformance,response_schema_conformance"
-LEFT_OUT = r"rotate-token$|/events$|stream-logs$"
+LEFT_OUT = r"rotate-token$|/events$|stream-logs$|stream-output$"
 
 
 def prepared(hub: Process) -> dict[str, list[str]]:
