@@ -6,6 +6,7 @@ at the end shows by the fact that names the last entry, and by audit.log and the
 the database.
 """
 import logging
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -106,11 +107,36 @@ class Audit:
         return self.mask(plain(text)).replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def entries(limit: int, offset: int) -> list[Entry]:
-    """Returns the newest entries, newest first, without the first `offset` of them."""
+@dataclass(frozen=True)
+class Wanted:
+    """Which entries are wanted. username, action, text: parts of these, in any case; text also looks into the details and the
+    address. since, until: epoch seconds."""
+
+    username: str = ""
+    action: str = ""
+    text: str = ""
+    since: float | None = None
+    until: float | None = None
+
+
+def entries(limit: int, offset: int, wanted: Wanted | None = None) -> list[Entry]:
+    """Returns the newest entries that are wanted, newest first, without the first `offset` of them."""
+    wanted = wanted or Wanted()
+    conditions: list[str] = []
+    values: list[object] = []
+    for columns, part in ((("username",), wanted.username), (("action",), wanted.action),
+                          (("username", "action", "details", "ip"), wanted.text)):
+        if part:
+            conditions.append("(" + " OR ".join(f"lower({name}) LIKE ? ESCAPE '!'" for name in columns) + ")")
+            values += ["%" + re.sub("([%_!])", r"!\1", plain(part).lower()) + "%"] * len(columns)
+    for comparison, moment in (("timestamp >= ?", wanted.since), ("timestamp < ?", wanted.until)):
+        if moment is not None:
+            conditions.append(comparison)
+            values.append(moment)
+    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
     return [Entry(number, timestamp, username, ip, action, msgspec.json.decode(details))
             for number, timestamp, username, ip, action, details, _ in database.rows(
-                f"SELECT {_COLUMNS} FROM audit_logs ORDER BY id DESC LIMIT ? OFFSET ?", limit, offset)]
+                f"SELECT {_COLUMNS} FROM audit_logs {where}ORDER BY id DESC LIMIT ? OFFSET ?", *values, limit, offset)]
 
 
 # --- is it what was written?

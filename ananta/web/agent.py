@@ -25,7 +25,7 @@ from ananta.domain.proposals import RUN
 from ananta.domain.steps import Record
 from ananta.hub.membership import Identity, Membership, Rotation, is_due, is_same_place
 from ananta.settings import Settings, is_loopback, secret_names
-from ananta.store import accounts, database, stats
+from ananta.store import accounts, audit, database, stats
 from ananta.store.limits import Bans, Limit
 from ananta.store.secrets import new_token
 from ananta.store.shared_journal import TaskLog
@@ -168,7 +168,9 @@ class AgentServer:
                                 secret_names=secret_names()), self.access, self._limit("sgpt", 5, 60)),
                 PolicyRoutes(agent.decide, agent.policy_files, agent.audit, self.access,
                              cwd=lambda: agent.runner.directory("default")),
-                AuditRoutes(agent.audit, self.access, lambda limit: analysis(agent.steps, limit)), self._llm_routes(),
+                AuditRoutes(agent.audit, self.access, lambda limit: analysis(agent.steps, limit),
+                            lambda: audit.verify(agent.data_dir / "audit.log", self.settings.database_url or agent.data_dir / "ananta.db")),
+                self._llm_routes(),
                 ScheduleRoutes(self.scheduler, self.access, agent.audit, hide=agent.mask.known),
                 EventRoutes(self.streams, self.access), self._output(), StatsRoutes(self.settings.agent_name, self.figures.snapshot,
                                                                            jobs=lambda: self.jobs.report()),

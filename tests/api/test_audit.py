@@ -43,6 +43,43 @@ def test_what_was_done_is_listed_newest_first(hub):
     assert ananta(hub.folder, "log", "verify", **_database(hub)).stdout.splitlines()[1].startswith("ok    10 audit entries")
 
 
+def test_entries_are_found_by_their_parts(hub):
+    for number in range(12):
+        hub.post("/templates", json={"name": f"Name_{number}%", "prompt_template": "x"})
+    hub.post("/users", json={"username": "ada", "password": PASSWORD})
+
+    def found(**query) -> list[dict]:
+        answer = hub.get("/audit-logs", params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert {each["action"] for each in found(action="TEMPLATE_")} == {"template_created"} and len(found(action="template")) == 12
+    assert [each["details"]["name"] for each in found(text="name_1%")] == ["Name_1%"]
+    assert found(text="nameX1") == [] and found(text="'; DROP TABLE audit_logs; --") == [] and found(username="nobody") == []
+    assert [each["action"] for each in found(text="ada")] == ["user_created"] and len(found(username="ADMIN_via")) == 13
+    newest, *_, oldest = found()
+    assert found(since=newest["timestamp"]) == [newest] and oldest not in found(since=oldest["timestamp"] + 1e-6)
+    assert found(until=newest["timestamp"]) == found()[1:]
+    assert found(action="template", limit=5, offset=10) == found(action="template")[10:]
+
+
+def test_the_trail_can_be_verified_here(hub):
+    hub.post("/users", json={"username": "ada", "password": PASSWORD})
+    count = len(hub.get("/audit-logs").json())
+    assert hub.get("/audit-logs/verify").json() == {"good": True, "entries": count, "message": "No entry was altered or removed."}
+    assert hub.get("/audit-logs").json()[0]["action"] == "audit_verified"
+    if not hub.settings.get("DATABASE_URL"):
+        with sqlite3.connect(hub.data / "ananta.db") as database:
+            database.execute("UPDATE audit_logs SET username = 'mallory' WHERE action = 'user_created'")
+        told = hub.get("/audit-logs/verify").json()
+        assert not told["good"] and "user_created" in told["message"] and "altered" in told["message"]
+
+
+@pytest.mark.parametrize("query", ["since=soon", "until=-1", "username=" + "x" * 201])
+def test_odd_filters_are_refused(guarded, query):
+    assert guarded.get(f"/audit-logs?{query}").status_code == 400
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "offset=-1", "limit=x"])
 def test_odd_pages_are_refused(guarded, query):
     assert guarded.get(f"/audit-logs?{query}").status_code == 400

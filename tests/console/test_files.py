@@ -1,10 +1,17 @@
 """The files of the console: small, complete, and of one origin."""
+import gzip
 import re
 
+import pytest
+
+from ananta.web.routes import console
 from tests.conftest import ROOT
 
 UI = ROOT / "ananta" / "web" / "static" / "ui"
 MOST_BYTES = 120_000
+# What is loaded before a sentence can be typed.
+FIRST = ("index.html", "style.css", "icon.svg", "app.js", "dom.js", "api.js", "text.js", "live.js", "streams.js", "worker.js", "en.js", "de.js",
+         "views/signin.js", "views/ask.js", "command.js", "output.js")
 
 
 def catalogue(name: str) -> dict[str, str]:
@@ -27,8 +34,32 @@ def test_every_key_that_is_used_is_there():
             assert key in en, (file.name, key)
 
 
-def test_all_files_together_are_small():
-    assert sum(each.stat().st_size for each in UI.rglob("*") if each.is_file()) <= MOST_BYTES
+def test_all_files_together_are_small_as_they_travel():
+    found = [each.read_bytes() for each in UI.rglob("*") if each.is_file()]
+    assert sum(len(gzip.compress(each, 9)) for each in found) <= MOST_BYTES / 2
+    first = [UI / name for name in FIRST]
+    assert sum(each.stat().st_size for each in first) <= MOST_BYTES
+
+
+def test_a_file_travels_packed_to_who_takes_it(server):
+    plain = server.get("/ui/app.js", headers={"Accept-Encoding": "identity"})
+    packed = server.get("/ui/app.js", headers={"Accept-Encoding": "br;q=1, gzip;q=0.5"}, stream=True)
+    assert "Content-Encoding" not in plain.headers and packed.headers["Content-Encoding"] == "gzip"
+    raw = packed.raw.read()
+    assert gzip.decompress(raw) == plain.content == (UI / "app.js").read_bytes() and int(packed.headers["Content-Length"]) == len(raw)
+    assert plain.headers["ETag"] != packed.headers["ETag"] and plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+    for answer, accepted in ((plain, "identity"), (packed, "gzip")):
+        same = server.get("/ui/app.js", headers={"Accept-Encoding": accepted, "If-None-Match": answer.headers["ETag"]})
+        assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", answer.headers["ETag"])
+    head = server.request("HEAD", "/ui/app.js", headers={"Accept-Encoding": "gzip"})
+    assert head.headers["Content-Length"] == packed.headers["Content-Length"] and head.headers["Content-Encoding"] == "gzip"
+
+
+@pytest.mark.parametrize(("accepted", "packed"), [
+    ("gzip", True), ("GZIP, deflate", True), ("*", True), ("x-gzip", True), ("", False), ("gzip;q=0", False), ("*;q=0", False),
+    ("br, *", True), ("gzip;q=0, *", False), ("deflate;q=x, br", False)])
+def test_whotakes_gzip(accepted, packed):
+    assert console.takes_gzip(accepted) is packed
 
 
 def test_nothing_of_them_makes_markup_of_text_or_asks_others():

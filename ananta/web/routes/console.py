@@ -1,7 +1,10 @@
 """The page: its files, and how a browser is signed in to it."""
+import functools
+import gzip
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -103,12 +106,15 @@ class ConsoleRoutes:
             content = (FILES / name).read_bytes()
         except OSError as cause:
             raise _no_file(name) from cause
-        tag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
+        packed = takes_gzip(request.environ.get("HTTP_ACCEPT_ENCODING", ""))
+        tag = f'"{hashlib.sha256(content).hexdigest()[:20]}{"-gzip" if packed else ""}"'
         # Asked again each time, so that a new version is there at once; what has not changed is not sent again.
         headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Type": TYPES[Path(name).suffix],
-                   "Content-Security-Policy": PAGE_POLICY}
+                   "Content-Security-Policy": PAGE_POLICY, "Vary": "Accept-Encoding"}
         if tag in request.environ.get("HTTP_IF_NONE_MATCH", ""):
             return HTTPResponse(b"", 304, headers)
+        if packed:
+            return HTTPResponse(_packed(content), 200, headers | {"Content-Encoding": "gzip"})
         return HTTPResponse(content, 200, headers)
 
     # --- sessions
@@ -188,6 +194,22 @@ def start_page(environ: dict) -> str:
 def open_address(url: str, code: str) -> str:
     """The address that signs in whoever opens it first. A fragment is not sent, so that no log ever holds the code."""
     return f"{url}/ui/#code={code}"
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether a browser that sends this as Accept-Encoding takes gzip (RFC 9110, section 12.5.3)."""
+    offers = dict.fromkeys(("gzip", "x-gzip", "*"), 0.0)
+    for each in accepted.lower().split(","):
+        name, _, weight = each.partition(";")
+        with suppress(ValueError):
+            offers[name.strip()] = float(weight.partition("=")[2]) if weight else 1.0
+    return max(offers["gzip"], offers["x-gzip"]) > 0 or ("gzip" not in accepted.lower() and offers["*"] > 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _packed(content: bytes) -> bytes:
+    # Without a time in it, so that it is the same in every process.
+    return gzip.compress(content, 9, mtime=0)
 
 
 def _no_file(name: str) -> NotFound:

@@ -14,6 +14,8 @@ export const VIEWS = [
   { name: "inbox", sign: "inbox", load: () => import("./views/inbox.js") },
   { name: "board", sign: "board", hub: true, load: () => import("./views/board.js") },
   { name: "task", hub: true, hidden: true, load: () => import("./views/task.js") },
+  { name: "users", sign: "users", hub: true, admin: true, load: () => import("./views/users.js") },
+  { name: "audit", sign: "audit", admin: true, load: () => import("./views/audit.js") },
   { name: "log", sign: "log", load: () => import("./views/log.js") },
   { name: "status", sign: "status", load: () => import("./views/status.js") },
 ];
