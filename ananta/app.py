@@ -1,5 +1,6 @@
 """Composition: settings → store, models, shell, policy, steps, web; the order of start and stop."""
 import gc
+import json
 import logging
 import os
 import signal
@@ -44,11 +45,12 @@ from ananta.store.secrets import Secrets, effective_token
 if TYPE_CHECKING:
     from ananta.hub.hub import Hub
     from ananta.llm.catalog import LanguageModels
+    from ananta.policy.decision import Context, Report
 
 log = logging.getLogger(__name__)
 STOP_COMMANDS_S = 5.0
 PRIVATE = ("config.json", "ananta.db", "backups", "restored")  # in the data directory: what may hold keys, and is not masked
-VERDICTS, VERDICT_CHARS = 512, 4096
+VERDICTS, VERDICT_CHARS, REPLAYED = 512, 4096, 2000
 
 
 class Agent:
@@ -239,14 +241,31 @@ class Agent:
                 verdicts[key] = known
         return known
 
-    def _judge(self, command: str, cwd: str, shell: str, blacklist, rule_sets: list) -> Verdict:
-        from ananta.policy.decision import Context, decide  # a start runs no command
+    def replay(self, document: object) -> "Report":
+        """Returns what these rules, as in policy.json, would have decided about the last REPLAYED commands on record. Raises
+        InvalidInput for rules that are none, or that have an example which does not hold."""
+        from ananta.policy import decision
+        from ananta.policy.rules import parse_rules
 
-        context = Context(
+        after = parse_rules(json.dumps(document, ensure_ascii=False))
+        blacklist, before = self.policy_files.current()
+        commands = [each for line in self.journal.last(REPLAYED) if isinstance(each := json.loads(line).get("command"), str) and each.strip()]
+        return decision.replay(commands, before, after, context=self._context(self.runner.directory("default")),
+                               shell=self.runner.shell_kind, blacklist=blacklist)
+
+    def _context(self, cwd: str) -> "Context":
+        from ananta.policy.decision import Context
+
+        return Context(
             cwd=cwd, home=os.path.expanduser("~"), data_dir=str(self.data_dir), secrets_dir=str(self.secrets.directory),
             credentials_dir=self._credentials,
             program=(str(packaged.program()), "ananta"), pid=os.getpid(), outer_pid=packaged.outer_pid(),
             platform="windows" if os.name == "nt" else "posix", secrets_shielded=self.contained)
+
+    def _judge(self, command: str, cwd: str, shell: str, blacklist, rule_sets: list) -> Verdict:
+        from ananta.policy.decision import decide  # a start runs no command
+
+        context = self._context(cwd)
         verdicts = [decide(command, shell=shell, blacklist=blacklist, rules=each, context=context)
                     for each in rule_sets]
         return max(verdicts, key=lambda verdict: STRICTNESS[verdict.decision])

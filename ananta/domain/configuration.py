@@ -28,31 +28,32 @@ UNWRAP_DEPTH = 32
 
 @dataclass(frozen=True)
 class Key:
-    """One key: what is allowed, in words, and the check of it."""
+    """One key: what is allowed, in words, and the check of it. meaning: of one that is no setting, see settings.py."""
 
     allowed: str
     check: Callable[[object], bool]
     secret: bool = False
+    meaning: str = ""
 
 
 def _choice(*names: str) -> Key:
     return Key("one of " + ", ".join(names), lambda value: value in names)
 
 
-def _whole(low: int, high: int, unit: str = "") -> Key:
+def _whole(low: int, high: int, unit: str = "", meaning: str = "") -> Key:
     return Key(f"a whole number {low} to {high}{unit}",
-               lambda value: type(value) is int and low <= value <= high)
+               lambda value: type(value) is int and low <= value <= high, meaning=meaning)
 
 
-def _text(longest: int = 500, *, secret: bool = False) -> Key:
+def _text(longest: int = 500, *, secret: bool = False, meaning: str = "") -> Key:
     return Key(f"text of at most {longest} characters",
-               lambda value: isinstance(value, str) and len(value) <= longest and "\0" not in value, secret)
+               lambda value: isinstance(value, str) and len(value) <= longest and "\0" not in value, secret, meaning)
 
 
-def _names(*, star: bool) -> Key:
+def _names(meaning: str, *, star: bool) -> Key:
     def fits(value) -> bool:
         return (star and value == "*") or (isinstance(value, list) and all(isinstance(each, str) for each in value))
-    return Key('a list of names, or "*"' if star else "a list of names", fits)
+    return Key('a list of names, or "*"' if star else "a list of names", fits, meaning=meaning)
 
 
 def is_address(value: object) -> bool:
@@ -80,14 +81,18 @@ KEYS: dict[str, Key] = {
     "default_provider": _choice(*PROVIDERS), "default_model": _text(200),
     **{f"{name}_url": _URL for name in PROVIDERS if name != "mock"},
     "openai_api_key": _text(secret=True), "anthropic_api_key": _text(secret=True),
-    "lmstudio_api_key": _text(secret=True), "ollama_api_key": _text(secret=True),
+    "lmstudio_api_key": _text(secret=True, meaning="key that LM Studio asks for, if it does"),
+    "ollama_api_key": _text(secret=True, meaning="key that Ollama asks for, if it does"),
     "lmstudio_api_mode": _choice("chat", "completions"),
     "log_level": _choice("DEBUG", "INFO", "WARNING", "ERROR"),
     "http_timeout": _whole(1, 600, " s"), "command_timeout": _whole(1, 3600, " s"),
     "agent_offline_timeout": _whole(10, 86400, " s"),
-    "llm_tool_allowlist": _names(star=True), "llm_tool_denylist": _names(star=False),
-    "template_variables_allowlist": _names(star=False), "max_summary_length": _whole(1, 1_000_000),
-    "template_agent_name": _text(200), "team_agent_name": _text(200),
+    "llm_tool_allowlist": _names("tools that a model is offered and may use for an administrator", star=True),
+    "llm_tool_denylist": _names("tools that no model may use, whatever is allowed", star=False),
+    "template_variables_allowlist": _names("placeholders of templates that cause no warning", star=False),
+    "max_summary_length": _whole(1, 1_000_000, " characters", "longest summary of a text that a model makes for the client"),
+    "template_agent_name": _text(200, meaning="agent that the client asks for drafts of templates"),
+    "team_agent_name": _text(200, meaning="agent that the client asks for drafts of teams"),
 }
 SECRET_KEYS = frozenset(name for name, key in KEYS.items() if key.secret)
 FIXED_DEFAULTS: dict[str, object] = {

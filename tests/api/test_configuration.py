@@ -3,6 +3,8 @@ import json
 
 import pytest
 
+from ananta.domain.configuration import KEYS, SECRET_KEYS
+from ananta.settings import listed
 from tests.conftest import ananta
 
 MASK = "********"
@@ -148,3 +150,12 @@ def test_a_tool_may_not_change_what_the_interface_protects(worker):
     done = worker.post("/step/execute", json={"tool_calls": [
         {"name": "update_config", "args": {"key": "max_summary_length", "value": 4}}]}).json()
     assert "tool_not_allowed" in done["output"] and worker.get("/config").json()["max_summary_length"] == 3
+
+
+def test_every_key_has_a_meaning_and_its_bounds(guarded):
+    keys = guarded.get("/config/keys").json()
+    assert [each["name"] for each in keys] == list(KEYS) and all(each["meaning"] and each["allowed"] for each in keys)
+    assert {each["name"] for each in keys if each["secret"]} == set(SECRET_KEYS)
+    about = {each["name"]: each["meaning"] for each in keys}
+    assert all(field.metadata["meaning"] == about[field.name] for field in listed() if field.name in about)
+    assert guarded.get("/config/keys", auth=False).status_code == 401

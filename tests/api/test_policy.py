@@ -324,3 +324,19 @@ def test_lines_that_are_no_records_are_passed_over(tmp_path):
     (tmp_path / "new.json").write_text(json.dumps(RULES))
     done = ananta(tmp_path, "policy", "replay", "new.json", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["total"] == 1, done.stderr
+
+
+def test_rules_are_tried_over_what_is_on_record(guarded):
+    for command in ("make build", "make build", "echo x"):
+        guarded.execute(command)
+    before = guarded.get("/policy").json()
+    rules = {"rules": [{"prefix": ["make"], "decision": "deny"}, {"prefix": ["echo"], "decision": "ask"}]}
+    found = guarded.post("/policy/replay", json=rules).json()
+    assert (found["total"], found["asked_before"], found["asked_after"], found["denied_before"], found["denied_after"], found["more"]) == (
+        3, 2, 1, 0, 2, 0)
+    assert {(each["command"], each["before"], each["after"]) for each in found["changes"]} == {
+        ("make build", "ask", "deny"), ("echo x", "allow", "ask")}
+    assert guarded.get("/policy").json() == before
+    assert guarded.post("/policy/replay", json={"rules": [{"prefix": ["x"]}]}).status_code == 400
+    assert guarded.post("/policy/replay", data="[]").status_code == 400
+    assert guarded.post("/policy/replay", json=rules, auth=False).status_code == 401

@@ -1,12 +1,26 @@
 """Read and change what may be changed while running."""
+from dataclasses import dataclass
+
 from bottle import Bottle, request
 
 from ananta.agent.configuration import LiveConfiguration
+from ananta.domain.configuration import KEYS
+from ananta.settings import listed
 from ananta.store.audit import Audit
 from ananta.web import payloads, server
-from ananta.web.access import ADMIN, READ, Access
+from ananta.web.access import ADMIN, AUTH, READ, Access
 
 ANY_OBJECT = ({"type": "object"},)
+
+
+@dataclass
+class KeyAnswer:
+    """meaning: what the key is for; allowed: its bounds, in words; secret: its value is never shown."""
+
+    name: str
+    meaning: str
+    allowed: str
+    secret: bool
 
 
 class ConfigurationRoutes:
@@ -17,11 +31,19 @@ class ConfigurationRoutes:
 
     def mount(self, app: Bottle) -> None:
         app.get("/config", callback=self.show, access=READ, gives=dict)
+        app.get("/config/keys", callback=self.keys, access=AUTH, gives=list[KeyAnswer])
         app.post("/config", callback=self.change, access=ADMIN, takes=ANY_OBJECT, gives=dict, fails=(400, 403))
 
     def show(self) -> dict:
         """The effective configuration; a secret is a mask when it is set and null when it is not."""
         return self.configuration.shown()
+
+    def keys(self) -> list[KeyAnswer]:
+        """What may be changed: each key with its meaning, what is allowed, and whether it is a secret. Those that are settings,
+        too, mean what `ananta --help` says."""
+        about = {field.name: field.metadata["meaning"] for field in listed()}
+        return [KeyAnswer(name, about.get(name) or key.meaning, key.allowed, key.secret)
+                for name, key in KEYS.items()]
 
     def change(self) -> dict:
         """Merges the given keys; null resets a key to its default. Counts at once and survives a restart."""
