@@ -16,6 +16,7 @@ export const VIEWS = [
   { name: "task", hub: true, hidden: true, load: () => import("./views/task.js") },
   { name: "agents", sign: "agents", hub: true, load: () => import("./views/agents.js") },
   { name: "templates", sign: "templates", hub: true, load: () => import("./views/templates.js") },
+  { name: "teams", sign: "teams", hub: true, load: () => import("./views/teams.js") },
   { name: "users", sign: "users", hub: true, admin: true, load: () => import("./views/users.js") },
   { name: "settings", sign: "settings", admin: true, load: () => import("./views/settings.js") },
   { name: "policy", sign: "policy", admin: true, load: () => import("./views/policy.js") },

@@ -72,7 +72,7 @@ export function line(text, length = 200) {
 const ICONS = {
   ask: "M4 5h16v11H9l-5 4z", inbox: "M4 13l3-8h10l3 8v6H4zM4 13h5l1 2h4l1-2h5", board: "M4 5h4v14H4zM10 5h4v9h-4zM16 5h4v6h-4z",
   log: "M5 6h14M5 12h14M5 18h9", status: "M4 18V9M10 18V5M16 18v-7M21 18H3", out: "M10 5H5v14h5M14 8l4 4-4 4M18 12H9",
-  agents: "M4 5h16v10H4zM9 19h6M12 15v4", templates: "M6 3h9l4 4v14H6zM14 3v5h5M9 13h7M9 17h5", settings: "M4 7h10M18 7h2M4 17h2M10 17h10M16 5v4M8 15v4", policy: "M12 4v16M6 20h12M5 8h14M5 8l-2 6h5zM19 8l-3 6h5z", users: "M9 11a3 3 0 100-6 3 3 0 000 6zM3 20c0-4 3-6 6-6s6 2 6 6M16 5a3 3 0 010 6M18 14c2 1 3 3 3 6", audit: "M12 3l8 3v6c0 5-4 8-8 9-4-1-8-4-8-9V6zM9 12l2 2 4-4",
+  agents: "M4 5h16v10H4zM9 19h6M12 15v4", templates: "M6 3h9l4 4v14H6zM14 3v5h5M9 13h7M9 17h5", settings: "M4 7h10M18 7h2M4 17h2M10 17h10M16 5v4M8 15v4", policy: "M12 4v16M6 20h12M5 8h14M5 8l-2 6h5zM19 8l-3 6h5z", teams: "M12 4a2 2 0 110 4 2 2 0 010-4zM5 14a2 2 0 110 4 2 2 0 010-4zM19 14a2 2 0 110 4 2 2 0 010-4zM11 9l-5 5M13 9l5 5M8 16h8", users: "M9 11a3 3 0 100-6 3 3 0 000 6zM3 20c0-4 3-6 6-6s6 2 6 6M16 5a3 3 0 010 6M18 14c2 1 3 3 3 6", audit: "M12 3l8 3v6c0 5-4 8-8 9-4-1-8-4-8-9V6zM9 12l2 2 4-4",
   play: "M8 5l11 7-11 7z", pencil: "M5 19l1-4L16 5l3 3L9 18z", no: "M6 6l12 12M18 6L6 18", stop: "M7 7h10v10H7z",
   copy: "M9 9h10v10H9zM5 15V5h10", plus: "M12 5v14M5 12h14", other: "M5 12h.01M12 12h.01M19 12h.01",
 };
