@@ -5,11 +5,13 @@ below its convenience, because only there each read can be held to one moment fo
 """
 import http.client
 import io
+import math
 import re
 import select
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -85,6 +87,27 @@ class Connection:
                 return answer.status, b"", False
             return answer.status, _content(answer, most_bytes), not answer.will_close
 
+    def receive(self, url: str, headers: list[str], take: Callable[[http.client.HTTPResponse], Callable[[bytes], object] | None], until: float, *,
+                stall_s: float) -> tuple[int, bytes]:
+        """Asks for something that is too large for the memory, and returns status and body; the latter is b"" where
+        take(answer) returned what is called with each piece. stall_s: so long nothing may come."""
+        head = ["GET " + (urlsplit(url).path or "/") + " HTTP/1.1", f"Host: {urlsplit(url).netloc}", *headers]
+        if not (whole := "".join(head)).isascii() or not whole.isprintable():
+            raise ValueError("the address or the token cannot stand in a request")
+        self._socket.settimeout(addresses.left(until))
+        self._socket.sendall("\r\n".join([*head, "", ""]).encode("ascii"))
+        source = io.BufferedReader(_Clocked(self._socket, until, stall_s), BUFFER_BYTES)
+        with closing(http.client.HTTPResponse(_Source(source), method="GET")) as answer:  # type: ignore[arg-type]
+            answer.begin()
+            into = take(answer)
+            if into is None:
+                return answer.status, _content(answer, BUFFER_BYTES)
+            while piece := answer.read1(CHUNK_BYTES):
+                into(piece)
+            if answer.length:
+                raise http.client.IncompleteRead(b"", answer.length)
+            return answer.status, b""
+
     def is_stale(self) -> bool:
         """Whether the other side has closed it, or said something nobody asked for."""
         if sys.platform == "win32":
@@ -103,16 +126,16 @@ class Connection:
 
 
 class _Clocked(io.RawIOBase):
-    """Reads from a socket until a moment: a slow sender cannot stretch it byte by byte."""
+    """Reads from a socket until a moment: a slow sender cannot stretch it byte by byte. most_s: of one read."""
 
-    def __init__(self, plain: socket.socket, until: float):
-        self._socket, self._until = plain, until
+    def __init__(self, plain: socket.socket, until: float, most_s: float = math.inf):
+        self._socket, self._until, self._most_s = plain, until, most_s
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
-        self._socket.settimeout(addresses.left(self._until))
+        self._socket.settimeout(min(addresses.left(self._until), self._most_s))
         return self._socket.recv_into(buffer)
 
 
