@@ -68,14 +68,8 @@ class Connection:
             most_bytes: int) -> tuple[int, bytes, bool]:
         """Returns status, body and whether the connection can be used again. url: of this connection's host; most_bytes
         0: the body is of no interest."""
-        parts = urlsplit(url)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        head = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", *headers]
-        if not (whole := "".join(head)).isascii() or not whole.isprintable():
-            raise ValueError("the address or the token cannot stand in a request")
         self._until = until
-        self._socket.settimeout(addresses.left(until))
-        self._socket.sendall("\r\n".join([*head, "", ""]).encode("ascii") + (body or b""))
+        self._send(method, url, headers, body, until)
         source = io.BufferedReader(_Clocked(self._socket, until), BUFFER_BYTES)
         plain = _plain_head(source)
         if plain is not None and most_bytes:
@@ -87,15 +81,20 @@ class Connection:
                 return answer.status, b"", False
             return answer.status, _content(answer, most_bytes), not answer.will_close
 
-    def receive(self, url: str, headers: list[str], take: Callable[[http.client.HTTPResponse], Callable[[bytes], object] | None], until: float, *,
-                stall_s: float) -> tuple[int, bytes]:
-        """Asks for something that is too large for the memory, and returns status and body; the latter is b"" where
-        take(answer) returned what is called with each piece. stall_s: so long nothing may come."""
-        head = ["GET " + (urlsplit(url).path or "/") + " HTTP/1.1", f"Host: {urlsplit(url).netloc}", *headers]
+    def _send(self, method: str, url: str, headers: list[str], body: bytes | None, until: float) -> None:
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        head = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", *headers]
         if not (whole := "".join(head)).isascii() or not whole.isprintable():
             raise ValueError("the address or the token cannot stand in a request")
         self._socket.settimeout(addresses.left(until))
-        self._socket.sendall("\r\n".join([*head, "", ""]).encode("ascii"))
+        self._socket.sendall("\r\n".join([*head, "", ""]).encode("ascii") + (body or b""))
+
+    def receive(self, url: str, headers: list[str], take: Callable[[http.client.HTTPResponse], Callable[[bytes], object] | None], until: float, *,
+                stall_s: float) -> tuple[int, bytes]:
+        """Asks for what may be too large for the memory, and returns status and body. take: returns for an answer what is
+        called with each piece of its body, which then is not returned, or None; stall_s: so long nothing may come."""
+        self._send("GET", url, headers, None, until)
         source = io.BufferedReader(_Clocked(self._socket, until, stall_s), BUFFER_BYTES)
         with closing(http.client.HTTPResponse(_Source(source), method="GET")) as answer:  # type: ignore[arg-type]
             answer.begin()
