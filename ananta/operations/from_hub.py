@@ -152,7 +152,8 @@ class Hub:
     def refuse(self, status: int, content: bytes) -> None:
         """Raises what an answer means that is not what was asked for."""
         said = (wire.json_object(content) or {}).get("message")
-        why = f": {said[:300].rstrip('.')}" if isinstance(said, str) else ""
+        # What a stranger says must not command the terminal.
+        why = ": " + "".join(each if each.isprintable() else " " for each in said[:300]).rstrip(".") if isinstance(said, str) else ""
         if 300 <= status < 400:
             raise Upstream(f"The hub {self.url} leads elsewhere (status {status}), where its token must not go: name the address it leads to.")
         if status == 401:

@@ -12,7 +12,7 @@ from ananta.store.releases import Kept, Releases
 def add(settings: Settings, file: Path) -> Kept:
     """Keeps a copy of a signed file from now on, under a name made of what is signed. Raises AnantaError."""
     found = _of(settings)
-    with opened(settings, make=True) as audit:
+    with opened(settings, make=settings.database_url is None) as audit:
         kept = found.add(file)
         audit.write("release_added", username=COMMAND_LINE, details={
             "name": kept.name, "version": kept.release.version, "platform": kept.release.platform, "sha256": kept.release.sha256})
@@ -27,7 +27,7 @@ def listed(settings: Settings) -> list[Kept]:
 def remove(settings: Settings, name: str) -> None:
     """Keeps a release no longer. Raises NotFound."""
     found = _of(settings)
-    with opened(settings, make=True) as audit:
+    with opened(settings, make=settings.database_url is None) as audit:
         found.remove(name)
         audit.write("release_removed", username=COMMAND_LINE, details={"name": name})
 

@@ -311,6 +311,7 @@ class Lying:
         self.cuts: list[int] = []
         self.busy = 0
         self.redirect: str | None = None
+        self.fails = b""
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -327,6 +328,8 @@ class Lying:
         self.thread.start()
 
     def answer(self, to) -> None:
+        if self.fails:
+            return self.send(to, 500, self.fails)
         if self.redirect:
             return self.send(to, 302, b"", Location=self.redirect + to.path)
         if to.path == "/releases":
@@ -395,6 +398,13 @@ def test_the_token_does_not_follow_a_redirect(lying, installed, tmp_path):
     done = update(installed, tmp_path / "home", first.url)
     assert done.returncode == 1 and "leads elsewhere" in done.stderr and second.asked == [] and len(first.asked) == 1
     assert first.asked[0][1]["Authorization"] == f"Bearer {HUB}"
+
+
+def test_what_a_hub_says_does_not_command_the_terminal(lying, installed, tmp_path):
+    hub = lying()
+    hub.fails = json.dumps({"message": "all is well \x1b[2J\x07"}).encode()
+    done = update(installed, tmp_path / "home", hub.url)
+    assert "answered 500: all is well" in done.stderr and done.stderr.rstrip("\n").isprintable()
 
 
 def _other_content(hub, maker, folder):
