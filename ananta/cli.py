@@ -160,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
                  "nothing", "ananta policy replay new-policy.json", to=policy)
     replay.add_argument("file", metavar="FILE", help="the rules to try")
     _add_service(add, family("service", "this program as a service of the machine"))
-    cli_state.add(add, _settings, say)
+    cli_state.add(add, family, _settings, say)
     version = add("version", _version, "print the version", "ananta version")
     version.add_argument("--licenses", action="store_true", help="print the licences of everything inside")
     return parser

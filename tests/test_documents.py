@@ -16,7 +16,7 @@ def test_the_database_document_is_what_the_tables_are():
     assert set(re.findall(r"^## (\w+)$", text, re.MULTILINE)) >= made - {"schema_version"}
 
 
-@pytest.mark.parametrize("name", ["installation.md", "installation.de.md", "troubleshooting.md"])
+@pytest.mark.parametrize("name", ["installation.md", "installation.de.md", "upgrade.md", "upgrade.de.md", "troubleshooting.md"])
 def test_documents_name_only_settings_and_files_that_there_are(name):
     from ananta import settings
 

@@ -17,7 +17,7 @@ FORMAT, NAME = 1, "ananta"
 # What is signed for something else can never pass as a release.
 PREFIX = b"ananta release\n"
 SIGNATURE_BYTES = 8192
-_VERSION = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){1,3}", re.ASCII)
+VERSION = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){1,3}", re.ASCII)
 _SYSTEMS = {"linux": "linux", "win32": "windows", "darwin": "macos"}
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64", "aarch64": "arm64"}
 
@@ -63,7 +63,7 @@ def read(text: bytes, keys: Iterable[str]) -> Release:
         release = msgspec.json.decode(first, type=Release)
     except msgspec.MsgspecError as cause:
         raise InvalidInput(f"The signature is of something else than a release: {cause}.") from cause
-    if release.format != FORMAT or release.name != NAME or not _VERSION.fullmatch(release.version):
+    if release.format != FORMAT or release.name != NAME or not VERSION.fullmatch(release.version):
         raise InvalidInput(f"The signature is of {release.name!r} {release.version!r} in format {release.format}, and this version reads "
                            f"{NAME} in format {FORMAT} only.")
     return release

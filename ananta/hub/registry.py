@@ -75,6 +75,11 @@ class Registry:
         sealed = [each for each in (agent.token, agent.previous_token) if each is not None]
         return agent.name, [text for text in map(self._opened, sealed) if text is not None] or [None]
 
+    def who_has(self, credential: str) -> str | None:
+        """Returns the name of the agent that goes by this token, None if none does."""
+        return next((each.name for each in agents.everyone() if _same(credential, self._opened(each.token))
+                     or _same(credential, self._opened(each.previous_token))), None)
+
     def worked(self, url: str, token: str | None) -> None:
         """To be called when the agent has accepted a token: once that is the new one, the previous one is forgotten."""
         agent = agents.get(url.rstrip("/"))

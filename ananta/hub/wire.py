@@ -5,12 +5,13 @@ below its convenience, because only there each read can be held to one moment fo
 """
 import http.client
 import io
+import math
 import re
 import select
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -68,8 +69,7 @@ class Connection:
         """Returns status, body and whether the connection can be used again. url: of this connection's host; most_bytes
         0: the body is of no interest."""
         self._until = until
-        self._socket.settimeout(addresses.left(until))
-        self._socket.sendall(self._request(method, url, headers) + (body or b""))
+        self._send(method, url, headers, body, until)
         source = io.BufferedReader(_Clocked(self._socket, until), BUFFER_BYTES)
         plain = _plain_head(source)
         if plain is not None and most_bytes:
@@ -81,23 +81,40 @@ class Connection:
                 return answer.status, b"", False
             return answer.status, _content(answer, most_bytes), not answer.will_close
 
-    @staticmethod
-    def _request(method: str, url: str, headers: list[str]) -> bytes:
+    def _send(self, method: str, url: str, headers: list[str], body: bytes | None, until: float) -> None:
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", *headers]
         if not (whole := "".join(head)).isascii() or not whole.isprintable():
             raise ValueError("the address or the token cannot stand in a request")
-        return "\r\n".join([*head, "", ""]).encode("ascii")
+        self._socket.settimeout(addresses.left(until))
+        self._socket.sendall("\r\n".join([*head, "", ""]).encode("ascii") + (body or b""))
 
     def lines(self, url: str, headers: list[str], until: float, *, line_bytes: int) -> tuple[int, Iterator[bytes]]:
         """Asks for a stream; returns its status and its lines without their ends, as they come, until it ends. A line of
         more than line_bytes ends it, too. The lines raise what is in FAILURES."""
         self._until = until
-        self._socket.sendall(self._request("GET", url, headers))
+        self._send("GET", url, headers, None, until)
         answer = http.client.HTTPResponse(_Source(io.BufferedReader(_Clocked(self._socket, until), BUFFER_BYTES)), method="GET")  # type: ignore[arg-type]
         answer.begin()
         return answer.status, _lines(answer, line_bytes)
+
+    def receive(self, url: str, headers: list[str], take: Callable[[http.client.HTTPResponse], Callable[[bytes], object] | None], until: float, *,
+                stall_s: float) -> tuple[int, bytes]:
+        """Asks for what may be too large for the memory, and returns status and body. take: returns for an answer what is
+        called with each piece of its body, which then is not returned, or None; stall_s: so long nothing may come."""
+        self._send("GET", url, headers, None, until)
+        source = io.BufferedReader(_Clocked(self._socket, until, stall_s), BUFFER_BYTES)
+        with closing(http.client.HTTPResponse(_Source(source), method="GET")) as answer:  # type: ignore[arg-type]
+            answer.begin()
+            into = take(answer)
+            if into is None:
+                return answer.status, _content(answer, BUFFER_BYTES)
+            while piece := answer.read1(CHUNK_BYTES):
+                into(piece)
+            if answer.length:
+                raise http.client.IncompleteRead(b"", answer.length)
+            return answer.status, b""
 
     def is_stale(self) -> bool:
         """Whether the other side has closed it, or said something nobody asked for."""
@@ -117,16 +134,16 @@ class Connection:
 
 
 class _Clocked(io.RawIOBase):
-    """Reads from a socket until a moment: a slow sender cannot stretch it byte by byte."""
+    """Reads from a socket until a moment: a slow sender cannot stretch it byte by byte. most_s: of one read."""
 
-    def __init__(self, plain: socket.socket, until: float):
-        self._socket, self._until = plain, until
+    def __init__(self, plain: socket.socket, until: float, most_s: float = math.inf):
+        self._socket, self._until, self._most_s = plain, until, most_s
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
-        self._socket.settimeout(addresses.left(self._until))
+        self._socket.settimeout(min(addresses.left(self._until), self._most_s))
         return self._socket.recv_into(buffer)
 
 

@@ -1,6 +1,6 @@
 """`ananta update`: another version in the place of this program's file, signed by its maker, and back again when it fails.
 
-Nothing is asked over a network. The file is copied beside this one first, and what is verified, tried and used is the copy: who
+The file is a local one (from_hub.py fetches it, where that is asked for). It is copied beside this one first, and what is verified, tried and used is the copy: who
 can still write to the original gains nothing. From the exchange on, this process runs without its file (a packaged program
 reads its modules from there when it needs them), so everything that comes later is imported before.
 """
@@ -73,12 +73,17 @@ def update(settings: Settings, file: Path, *, force: bool, make_backup: bool, wa
             new.unlink()
 
 
+def require_key(otherwise: str) -> None:
+    """Raises CannotStart in a program that cannot verify a release. otherwise: what it does then."""
+    if not KEYS:
+        raise CannotStart(f"No key is built into this program that a release could be verified with, so it {otherwise}: use a packaged one.")
+
+
 # --- is it what it says
 
 
 def _release(file: Path, force: bool) -> Release:
-    if not KEYS:
-        raise CannotStart("No key is built into this program that a release could be verified with, so it takes none: use a packaged one.")
+    require_key("takes none")
     place = file.with_name(file.name + ".sig")
     with _opened(place) as content:
         release = releases.read(content.read(releases.SIGNATURE_BYTES + 1), KEYS)

@@ -17,7 +17,7 @@ from ananta.store.audit import Audit
 
 def listed(settings: Settings) -> list[User]:
     """Returns the users by name."""
-    with _opened(settings):
+    with opened(settings):
         return accounts.all_by_name()
 
 
@@ -31,7 +31,7 @@ def add(settings: Settings, username: str, password: str, *, admin: bool) -> Use
     check_name(username)
     role = rules.ADMIN if admin else rules.USER
     rules.check_password(password, username, settings.password_min_length)
-    with _opened(settings, make=True) as audit:
+    with opened(settings, make=True) as audit:
         user = accounts.add(username, password, role, time.time())
         audit.write("user_created", username=COMMAND_LINE, details={"user": username, "role": role})
         return user
@@ -40,7 +40,7 @@ def add(settings: Settings, username: str, password: str, *, admin: bool) -> Use
 def set_password(settings: Settings, username: str, password: str) -> User:
     """Gives the user another password: all sign-ins end, a lock is lifted. Raises InvalidInput and NotFound."""
     rules.check_password(password, username, settings.password_min_length)
-    with _opened(settings) as audit:
+    with opened(settings) as audit:
         accounts.reset_password(username, password, time.time())
         audit.write("password_reset", username=COMMAND_LINE, details={"user": username})
         return accounts.find(username)
@@ -49,7 +49,7 @@ def set_password(settings: Settings, username: str, password: str) -> User:
 def set_role(settings: Settings, username: str, role: str) -> User:
     """Gives the user another role. Raises InvalidInput and NotFound."""
     rules.check_role(role)
-    with _opened(settings) as audit:
+    with opened(settings) as audit:
         accounts.set_role(username, role)
         audit.write("user_role_updated", username=COMMAND_LINE, details={"user": username, "role": role})
         return accounts.find(username)
@@ -57,7 +57,7 @@ def set_role(settings: Settings, username: str, role: str) -> User:
 
 def remove(settings: Settings, username: str) -> None:
     """Removes the user; what the user is signed in with ends at once. Raises InvalidInput and NotFound."""
-    with _opened(settings) as audit:
+    with opened(settings) as audit:
         accounts.delete(username, time.time())
         audit.write("user_deleted", username=COMMAND_LINE, details={"user": username})
 
@@ -65,7 +65,7 @@ def remove(settings: Settings, username: str) -> None:
 def switch_second_factor_off(settings: Settings, username: str) -> bool:
     """Switches the second factor of a user off who cannot give its codes any more, and lifts a lock that wrong codes have
     led to; says whether it was on. Raises NotFound."""
-    with _opened(settings) as audit:
+    with opened(settings) as audit:
         accounts.find(username)
         was_on = second_factors.remove(username)
         accounts.unlock(username)
@@ -80,7 +80,7 @@ def new_password() -> str:
 
 
 @contextmanager
-def _opened(settings: Settings, *, make: bool = False) -> Iterator[Audit]:
+def opened(settings: Settings, *, make: bool = False) -> Iterator[Audit]:
     """Opens the database, and gives what writes the audit trail. make: a database that is missing is made. One that is
     shared stays as it is: hubs elsewhere may be of an older version."""
     data_dir = settings.data_dir.resolve()

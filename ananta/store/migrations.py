@@ -215,7 +215,7 @@ def run(database: peewee.Database, path: Path, *, existed: bool, steps: Steps = 
                 if _version(database) < number:
                     _take(execute, number, steps[number - 1])
     except peewee.DatabaseError as cause:
-        raise CannotStart(f"The database {path} cannot be brought up to date: {cause}.") from cause
+        raise CannotStart(f"The database {path} cannot be brought up to date: {_first(cause)}.") from cause
 
 
 def run_shared(database, steps: Steps = SHARED, *, lacking: str = TAKE) -> None:
@@ -241,6 +241,13 @@ def run_shared(database, steps: Steps = SHARED, *, lacking: str = TAKE) -> None:
                 raise CannotStart(_lacks(done, len(steps)))
             if taken:
                 _take(execute, done + 1, steps[done])
+
+
+def _first(cause: BaseException) -> BaseException:
+    # SQLite has rolled back by itself after a full disk; the complaint about a second time hides why.
+    while "cannot rollback" in str(cause) and cause.__context__ is not None:
+        cause = cause.__context__
+    return cause
 
 
 def _lacks(done: int, needed: int) -> str:

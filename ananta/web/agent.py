@@ -228,10 +228,13 @@ class AgentServer:
         agent, hub = self.agent, self.agent.hub
         if hub is None:
             return []
+        from ananta.release_key import KEYS
         from ananta.store import archive
+        from ananta.store.releases import Releases
         from ananta.web.routes.agents import AgentRoutes
         from ananta.web.routes.archive import ArchiveRoutes
         from ananta.web.routes.delegation import DelegationRoutes
+        from ananta.web.routes.releases import ReleaseRoutes
         from ananta.web.routes.task_steps import TaskStepRoutes
         from ananta.web.routes.tasks import TaskRoutes
         from ananta.web.routes.teams import TeamRoutes
@@ -247,7 +250,8 @@ class AgentServer:
                 TaskStepRoutes(hub.steps, self.access, steps.count_anonymous, known=agent.mask.known,
                                changed=self._proposals_changed),
                 TemplateRoutes(self.access, hub.templates, lambda: agent.configuration["template_variables_allowlist"]),
-                TeamRoutes(hub.teams, self.access, agent.audit)]
+                TeamRoutes(hub.teams, self.access, agent.audit),
+                ReleaseRoutes(Releases(agent.data_dir, KEYS), self.access, agent.audit, who_has=hub.registry.who_has)]
 
     def _is_own(self, credential: str) -> bool:
         found = self.tokens.caller(credential, "header")

@@ -20,7 +20,7 @@ ERROR = {"type": "object", "required": ["error", "code", "message", "cid"], "pro
 EVENTS = "text/event-stream"
 # Of a stream each event is described.
 EVENT = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}, "event": {"type": "string"}}}
-MEANING = {200: "done", 201: "created", 204: "done, nothing to say", 302: "look there", 400: "wrong or missing input",
+MEANING = {200: "done", 201: "created", 204: "done, nothing to say", 206: "the rest of it", 302: "look there", 400: "wrong or missing input",
            401: "credentials missing or invalid", 403: "not allowed", 404: "not found", 405: "wrong method",
            409: "conflict", 413: "body too large", 422: "the body does not fit its schema", 429: "too many requests",
            500: "unexpected failure", 502: "another service failed", 503: "not now; see Retry-After"}

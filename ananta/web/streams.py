@@ -41,6 +41,8 @@ OPENED, KEEP_ALIVE = b": open\n\n", b": keep-alive\n\n"
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 EVENTS = ("events",)
 KEY = "ananta.stream"
+# Set in the environment of a request after which its connection is closed.
+LAST = "ananta.last"
 
 Topic = tuple[str, ...]
 
@@ -402,6 +404,8 @@ def task_class(streams: Streams) -> type[WSGITask]:
                     streams.forget(stream)
 
         def build_response_header(self) -> bytes:
+            if LAST in self.environ:
+                self.set_close_on_finish()
             header = super().build_response_header()
             if KEY not in self.environ:
                 return header

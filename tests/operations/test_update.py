@@ -76,7 +76,7 @@ def newer(maker, tmp_path):
 def run(program: Path, folder: Path, *arguments, **environment) -> subprocess.CompletedProcess:
     folder.mkdir(exist_ok=True)
     return subprocess.run([str(program), *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=WAIT_S * 3, check=False,
-                          env=clean_environment(folder, HUB_URL="", **environment))
+                          env=clean_environment(folder, **{"HUB_URL": "", **environment}))
 
 
 def version(program: Path, folder: Path) -> str:

@@ -123,8 +123,8 @@ export default function teams({ session, signal }) {
   }
 
   news.addEventListener("again", refresh, { signal });
-  refresh();
-  return h("div", { class: "narrow stack" }, h("div", { class: "head" }, h("h1", null, t("view.teams")), h("div", { class: "row" }, filter, session.admin ? [button(t("teams.new"), () => edit({}), { kind: "primary", sign: "plus" }), button(t("teams.scrum"), () => act(() => post("/teams/setup-scrum", {}), "teams.scrum.made"))] : null)),
+  const ready = refresh();
+  return h("div", { class: "narrow stack" }, h("div", { class: "head" }, h("h1", null, t("view.teams")), h("div", { class: "row" }, filter, session.admin ? [button(t("teams.new"), () => ready.then(() => edit({})), { kind: "primary", sign: "plus" }), button(t("teams.scrum"), () => act(() => post("/teams/setup-scrum", {}), "teams.scrum.made"))] : null)),
     told, status, editor, list, h("section", { class: "card stack", "aria-labelledby": "kinds" }, h("h2", { id: "kinds" }, t("teams.types")), kinds,
       session.admin ? h("div", { class: "fields" }, maker(t("teams.newtype"), "/teams/types", "teams.saved"), maker(t("teams.newrole"), "/teams/roles", "teams.saved")) : null));
 }
