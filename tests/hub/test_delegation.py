@@ -232,6 +232,11 @@ def test_reports_that_are_not_possible(kept, fields):
     assert refused(report(kept, task(kept), **fields)) == (400, "invalid_payload")
 
 
+def test_many_tokens_at_once_are_none(kept):
+    answer = kept.post("/tasks/x/subtask-callback?" + "&".join(f"token={number}" for number in range(200)), json={"id": "x", "status": "y"}, auth=False)
+    assert answer.status_code == 401
+
+
 def test_unknown_parents_and_subtasks(kept):
     parent = task(kept)
     assert refused(delegate(kept, "T-0", "http://127.0.0.1:1")) == (404, "parent_task_not_found")

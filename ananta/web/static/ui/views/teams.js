@@ -15,7 +15,9 @@ export default function teams({ session, signal }) {
 
   async function refresh() {
     try {
-      [all, types, roles, agents, templates] = await Promise.all([get("/teams", { signal }), get("/teams/types", { signal }), get("/teams/roles", { signal }), get("/agents?format=list", { signal }), get("/templates", { signal })]);
+      // First: where there is no kind of team, this makes those everybody knows, with their roles and templates.
+      types = await get("/teams/types", { signal });
+      [all, roles, agents, templates] = await Promise.all([get("/teams", { signal }), get("/teams/roles", { signal }), get("/agents?format=list", { signal }), get("/templates", { signal })]);
       put(told);
       show();
     } catch (problem) {
