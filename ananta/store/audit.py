@@ -128,7 +128,7 @@ def entries(limit: int, offset: int, wanted: Wanted | None = None) -> list[Entry
                           (("username", "action", "details", "ip"), wanted.text)):
         if part:
             conditions.append("(" + " OR ".join(f"lower({name}) LIKE ? ESCAPE '!'" for name in columns) + ")")
-            values += ["%" + re.sub("([%_!])", r"!\1", plain(part).lower()) + "%"] * len(columns)
+            values += ["%" + re.sub("([%_!])", r"!\1", plain(part).replace("\0", "\N{REPLACEMENT CHARACTER}").lower()) + "%"] * len(columns)
     for comparison, moment in (("timestamp >= ?", wanted.since), ("timestamp < ?", wanted.until)):
         if moment is not None:
             conditions.append(comparison)

@@ -55,6 +55,7 @@ def test_entries_are_found_by_their_parts(hub):
 
     assert {each["action"] for each in found(action="TEMPLATE_")} == {"template_created"} and len(found(action="template")) == 12
     assert [each["details"]["name"] for each in found(text="name_1%")] == ["Name_1%"]
+    assert found(text="\0") == [] and found(action="a\0b") == []
     assert found(text="nameX1") == [] and found(text="'; DROP TABLE audit_logs; --") == [] and found(username="nobody") == []
     assert [each["action"] for each in found(text="ada")] == ["user_created"] and len(found(username="ADMIN_via")) == 13
     newest, *_, oldest = found()
