@@ -1,11 +1,11 @@
 """A real browser at real servers. Without Chromium these tests are left out, unless ANANTA_NO_SKIPS asks for all."""
 import json
 import os
-import re
 import shutil
 import threading
 
 import pytest
+from axe_core_python.sync_playwright import Axe
 
 from tests.conftest import Ananta
 from tests.fake_llm import FakeLLM
@@ -14,6 +14,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
            "--disable-component-update", "--disable-sync"]
 PASSWORD = "the-first-password"
+HOSTILE = "<img src=x onerror=alert(1)>\u202egnp"
 WAIT_MS = 30_000  # a guard against hanging
 
 
@@ -69,6 +70,36 @@ def enter(page, agent: Ananta) -> None:
     page.locator("nav").wait_for()
 
 
+def signed_in_as(console, hub: Ananta, name: str):
+    """A page of a new user of that name who is no administrator."""
+    made = hub.post("/users", json={"username": name, "password": "a long enough one"})
+    assert made.status_code == 200, made.text
+    page = console(hub, signed_in=False)
+    page.goto(hub.url + "/")
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Password").fill("a long enough one")
+    page.keyboard.press("Enter")
+    page.locator("nav").wait_for()
+    return page
+
+
+def violations(page) -> list:
+    """What axe finds wrong with the page."""
+    return [(each["id"], [node["html"][:160] for node in each["nodes"][:3]]) for each in Axe().run(page)["violations"]]
+
+
+def clean(page, found: dict[str, list]) -> None:
+    """Nothing was found in any view, nobody's text became an element, and nothing is wider than the page."""
+    assert not any(found.values()), json.dumps(found, indent=1)
+    assert page.locator("main img").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def go(page, agent: Ananta, name: str) -> None:
+    page.goto(f"{agent.url}/ui/#/{name}")
+    page.locator("main h1").wait_for()
+
+
 def address(agent: Ananta) -> str:
     """A fresh address with a one-time code."""
     return f"{agent.url}/ui/#code={agent.post('/session/code').json()['code']}"
@@ -99,11 +130,15 @@ def hub(tmp_path_factory, llm):
     running.stop()
 
 
-def seen(text: str) -> re.Pattern:
-    return re.compile(re.escape(text))
-
-
 def in_background(call) -> threading.Thread:
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
     return thread
+
+
+@pytest.fixture(scope="module")
+def joined(hub, worker):
+    """The worker, registered at the hub."""
+    answer = hub.post("/register", json={"name": "alpha", "url": worker.url, "token": worker.token})
+    assert answer.status_code == 200, answer.text
+    return worker

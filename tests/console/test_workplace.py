@@ -3,16 +3,8 @@ import json
 
 import pytest
 
-from tests.console.test_administration import HOSTILE, go
-from tests.console.test_hub import task, violations
-
-
-@pytest.fixture(scope="module")
-def joined(hub, worker):
-    """The worker, registered at the hub."""
-    answer = hub.post("/register", json={"name": "alpha", "url": worker.url, "token": worker.token})
-    assert answer.status_code == 200, answer.text
-    return worker
+from tests.console.conftest import HOSTILE, clean, go, signed_in_as, violations
+from tests.console.test_hub import task
 
 
 def test_agents_show_what_they_ran_and_how_another_one_joins(console, hub, joined):
@@ -24,7 +16,12 @@ def test_agents_show_what_they_ran_and_how_another_one_joins(console, hub, joine
     card = page.locator(".agent").filter(has_text="alpha")
     card.get_by_text("online", exact=True).wait_for()
     card.get_by_text("echo ran-at-alpha").wait_for()
-    assert page.locator("pre.command").inner_text() == f"ananta --agent-name NAME --hub-url {hub.url}"
+    command = page.locator("pre.command")
+    assert command.inner_text() == f"sudo ./ananta service install --agent-name alpha --hub-url {hub.url} --agent-url http://10.0.0.5:5000"
+    page.get_by_label("How").select_option("terminal")
+    page.get_by_label("Name", exact=True).fill("it's; rm -rf /")
+    page.get_by_label("Address at which").fill("http://build-2:5001")
+    assert command.inner_text() == f"./ananta token new\n./ananta --agent-name 'its; rm -rf /' --hub-url {hub.url} --agent-url http://build-2:5001"
     page.get_by_label("Search").fill("no such agent")
     assert page.locator(".agent").count() == 0
     page.get_by_label("Search").fill("ALPHA")
@@ -74,14 +71,8 @@ def test_a_thousand_templates_are_few_elements(console, hub):
 
 
 def test_who_is_no_administrator_reads_only(console, hub):
-    hub.post("/users", json={"username": "reader", "password": "a long enough one"})
     hub.post("/templates", json={"name": "AAA to be read", "prompt_template": "read me"})
-    page = console(hub, signed_in=False)
-    page.goto(hub.url + "/")
-    page.get_by_label("User name").fill("reader")
-    page.get_by_label("Password").fill("a long enough one")
-    page.keyboard.press("Enter")
-    page.locator("nav").wait_for()
+    page = signed_in_as(console, hub, "reader")
     go(page, hub, "templates")
     page.locator(".template").filter(has_text="AAA to be read").click()
     assert page.get_by_label("Text of the prompt").is_disabled() and page.get_by_role("button", name="Save").count() == 0
@@ -104,6 +95,4 @@ def test_axe_finds_nothing(console, hub, joined, theme, width):
     page.locator(".template").first.click()
     page.get_by_label("Text of the prompt").wait_for()
     found["templates"] = violations(page)
-    assert not any(found.values()), json.dumps(found, indent=1)
-    assert page.locator("main img").count() == 0
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    clean(page, found)

@@ -1,40 +1,29 @@
 // The agents of this hub: who is there, how busy, what it ran last, and how another one joins.
 
-import { h, put, line, readable, button } from "../dom.js";
+import { h, put, line, readable, button, labelled } from "../dom.js";
 import { t, ago, bytes, number } from "../text.js";
 import { get, news, query } from "../api.js";
 import { wrong } from "../command.js";
+import { finder } from "../lists.js";
 
-const EVERY_MS = 10000, SHOWN = 60, RECORDS = 1000;
+const EVERY_MS = 10000, RECORDS = 1000;
 
 export default function agents({ session, signal }) {
   const list = h("ul", { class: "agents" }), told = h("div"), status = h("p", { class: "muted", role: "status" });
-  const filter = h("input", { type: "search", "aria-label": t("board.filter"), placeholder: t("board.filter"), "data-focus": true, oninput: () => show() });
-  const more = button(t("more"), () => {
-    most += SHOWN;
-    show();
-  }, { kind: "small", hidden: true });
-  let found = [], last = new Map(), most = SHOWN;
+  const nothing = (any) => h("li", { class: "empty" }, any ? h("h2", null, t("log.nothing")) : [h("h2", null, t("agents.none")), h("p", null, t("agents.none.how"))]);
+  const find = finder({ list, entry, nothing, text: ({ name, url }) => `${name} ${url}` });
+  let last = new Map();
 
   async function refresh() {
     try {
       const [all, records] = await Promise.all([get("/agents?format=list", { signal }), get("/logs" + query({ limit: RECORDS }), { signal }).catch(() => [])]);
       last = new Map(records.filter((each) => each.forwarded_to && each.command).map((each) => [each.forwarded_to, each]));
-      found = all.sort((one, other) => (other.status === "online") - (one.status === "online") || one.name.localeCompare(other.name));
       put(told);
-      show();
+      put(status, t("agents.count", { n: number(all.filter((each) => each.status === "online").length), all: number(all.length) }));
+      find.draw(all.sort((one, other) => (other.status === "online") - (one.status === "online") || one.name.localeCompare(other.name)));
     } catch (problem) {
       if (problem.name !== "AbortError") put(told, wrong(problem));
     }
-  }
-
-  function show() {
-    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const wanted = found.filter((each) => words.every((word) => `${each.name} ${each.url}`.toLowerCase().includes(word)));
-    put(status, t("agents.count", { n: number(found.filter((each) => each.status === "online").length), all: number(found.length) }));
-    put(list, wanted.slice(0, most).map(entry));
-    more.hidden = wanted.length <= most;
-    if (!found.length) put(list, h("li", { class: "empty" }, h("h2", null, t("agents.none")), h("p", null, t("agents.none.how"))));
   }
 
   function entry({ name, url, status: state, last_seen, resources, has_token }) {
@@ -51,11 +40,27 @@ export default function agents({ session, signal }) {
   news.addEventListener("again", refresh, { signal });
   news.addEventListener("event", ({ detail: { type } }) => type.startsWith("agent") && refresh(), { signal });
   refresh();
-  const command = `ananta --agent-name NAME --hub-url ${location.origin}`;
-  const copied = h("small", { role: "status" });
-  return h("div", { class: "narrow stack" }, h("div", { class: "head" }, h("h1", null, t("view.agents")), h("div", { class: "filters" }, filter)), told, status, list, h("div", { class: "row" }, more),
+  const command = h("pre", { class: "command", tabindex: "0" }), copied = h("small", { role: "status" });
+  const name = h("input", { value: "alpha", maxlength: 64, oninput: () => join() }), address = h("input", { placeholder: "http:" + "//10.0.0.5:5000", oninput: () => join() });
+  const way = h("select", { onchange: () => join() }, ["service", "terminal", "windows"].map((each) => h("option", { value: each }, t("agents.way." + each))));
+
+  /** The worker needs a token, for without one only its own machine reaches it, and an address at which this hub reaches it. */
+  function join() {
+    const options = ["--agent-name", name.value, "--hub-url", location.origin, "--agent-url", address.value || address.placeholder].map(quoted).join(" ");
+    put(copied);
+    put(command, readable({ service: "sudo ./ananta service install ", terminal: "./ananta token new\n./ananta ", windows: ".\\ananta.exe token new\n.\\ananta.exe " }[way.value] + options));
+  }
+
+  join();
+  return h("div", { class: "narrow stack" }, h("div", { class: "head" }, h("h1", null, t("view.agents")), h("div", { class: "filters" }, find.field)), told, status, list, h("div", { class: "row" }, find.more),
     session.admin ? h("section", { class: "card stack", "aria-labelledby": "join" }, h("h2", { id: "join" }, t("agents.join")), h("p", { class: "muted" }, t("agents.join.how")),
-      h("pre", { class: "command", tabindex: "0" }, command), h("div", { class: "row" }, button(t("copy"), () => navigator.clipboard?.writeText(command).then(() => put(copied, t("agents.copied")), () => put(copied, t("agents.notcopied"))) ?? put(copied, t("agents.notcopied")), { kind: "small", sign: "copy" }), copied)) : null);
+      h("div", { class: "fields" }, labelled(t("agents.way"), way), labelled(t("templates.name"), name), labelled(t("agents.url"), address)), command,
+        h("div", { class: "row" }, button(t("copy"), () => navigator.clipboard?.writeText(command.textContent).then(() => put(copied, t("agents.copied")), () => put(copied, t("agents.notcopied"))) ?? put(copied, t("agents.notcopied")), { kind: "small", sign: "copy" }), copied)) : null);
+}
+
+/** As one word of a shell, whatever was typed. */
+function quoted(text) {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "")}'`;
 }
 
 function fact(name, value) {

@@ -4,6 +4,7 @@ import { h, put, line, readable, button, labelled } from "../dom.js";
 import { t } from "../text.js";
 import { get, post, patch, del, news } from "../api.js";
 import { wrong } from "../command.js";
+import { finder } from "../lists.js";
 
 const at = (path, ...ids) => path + ids.map((each) => "/" + encodeURIComponent(each)).join("");
 
@@ -11,7 +12,8 @@ export default function teams({ session, signal }) {
   const list = h("div", { class: "stack" }), kinds = h("div", { class: "stack" }), told = h("div"), editor = h("div"), status = h("p", { class: "muted", role: "status" });
   let all = [], types = [], roles = [], agents = [], templates = [];
   const role = (id) => roles.find((each) => each.id === id)?.name ?? t("teams.norole"), agent = (url) => agents.find((each) => each.url === url)?.name ?? url;
-  const filter = h("input", { type: "search", "aria-label": t("board.filter"), placeholder: t("board.filter"), "data-focus": true, oninput: () => show() });
+  const find = finder({ list, entry: card, nothing: (any) => h("div", { class: "empty" }, h("h2", null, t(any ? "log.nothing" : "teams.none"))),
+    text: (each) => `${each.name} ${each.description ?? ""} ${each.members.map((one) => agent(one.agent_url)).join(" ")}` });
 
   async function refresh() {
     try {
@@ -19,7 +21,8 @@ export default function teams({ session, signal }) {
       types = await get("/teams/types", { signal });
       [all, roles, agents, templates] = await Promise.all([get("/teams", { signal }), get("/teams/roles", { signal }), get("/agents?format=list", { signal }), get("/templates", { signal })]);
       put(told);
-      show();
+      find.draw(all);
+      put(kinds, types.map(kind));
     } catch (problem) {
       if (problem.name !== "AbortError") put(told, wrong(problem));
     }
@@ -36,13 +39,6 @@ export default function teams({ session, signal }) {
       put(told, wrong(problem));
       return false;
     }
-  }
-
-  function show() {
-    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = all.filter((each) => words.every((word) => `${each.name} ${each.description ?? ""} ${each.members.map((one) => agent(one.agent_url)).join(" ")}`.toLowerCase().includes(word)));
-    put(list, found.length ? found.map(card) : h("div", { class: "empty" }, h("h2", null, t(all.length ? "log.nothing" : "teams.none"))));
-    put(kinds, types.map(kind));
   }
 
   /** A button that asks once more before it does what cannot be taken back. */
@@ -126,7 +122,7 @@ export default function teams({ session, signal }) {
 
   news.addEventListener("again", refresh, { signal });
   const ready = refresh();
-  return h("div", { class: "narrow stack" }, h("div", { class: "head" }, h("h1", null, t("view.teams")), h("div", { class: "row" }, filter, session.admin ? [button(t("teams.new"), () => ready.then(() => edit({})), { kind: "primary", sign: "plus" }), button(t("teams.scrum"), () => act(() => post("/teams/setup-scrum", {}), "teams.scrum.made"))] : null)),
-    told, status, editor, list, h("section", { class: "card stack", "aria-labelledby": "kinds" }, h("h2", { id: "kinds" }, t("teams.types")), kinds,
+  return h("div", { class: "narrow stack" }, h("div", { class: "head" }, h("h1", null, t("view.teams")), h("div", { class: "row" }, find.field, session.admin ? [button(t("teams.new"), () => ready.then(() => edit({})), { kind: "primary", sign: "plus" }), button(t("teams.scrum"), () => act(() => post("/teams/setup-scrum", {}), "teams.scrum.made"))] : null)),
+    told, status, editor, list, h("div", { class: "row" }, find.more), h("section", { class: "card stack", "aria-labelledby": "kinds" }, h("h2", { id: "kinds" }, t("teams.types")), kinds,
       session.admin ? h("div", { class: "fields" }, maker(t("teams.newtype"), "/teams/types", "teams.saved"), maker(t("teams.newrole"), "/teams/roles", "teams.saved")) : null));
 }

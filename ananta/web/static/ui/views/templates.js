@@ -4,34 +4,23 @@ import { h, put, line, readable, button, labelled, draft } from "../dom.js";
 import { t, number } from "../text.js";
 import { get, post, patch, del } from "../api.js";
 import { wrong } from "../command.js";
-
-const SHOWN = 60;
+import { finder } from "../lists.js";
 
 export default function templates({ session, signal, parameters }) {
   const list = h("ul", { class: "entries" }), told = h("div"), status = h("p", { class: "muted", role: "status" }), editor = h("div");
-  const filter = h("input", { type: "search", "aria-label": t("board.filter"), placeholder: t("board.filter"), "data-focus": true, oninput: () => show() });
-  const more = button(t("more"), () => {
-    most += SHOWN;
-    show();
-  }, { kind: "small", hidden: true });
-  let found = [], most = SHOWN;
+  const find = finder({ list, entry, nothing: (any) => h("li", { class: "empty" }, h("h2", null, t(any ? "log.nothing" : "templates.none"))),
+    text: (each) => `${each.name} ${each.description ?? ""} ${each.prompt_template}` });
+  let found = [];
 
   async function refresh() {
     try {
       found = (await get("/templates", { signal })).sort((one, other) => one.name.localeCompare(other.name));
       put(told);
-      show();
+      put(status, t("templates.count", { n: number(found.length) }));
+      find.draw(found);
     } catch (problem) {
       if (problem.name !== "AbortError") put(told, wrong(problem));
     }
-  }
-
-  function show() {
-    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const wanted = found.filter((each) => words.every((word) => `${each.name} ${each.description ?? ""} ${each.prompt_template}`.toLowerCase().includes(word)));
-    put(list, wanted.length ? wanted.slice(0, most).map(entry) : h("li", { class: "empty" }, h("h2", null, t(found.length ? "log.nothing" : "templates.none"))));
-    more.hidden = wanted.length <= most;
-    put(status, t("templates.count", { n: number(wanted.length) }));
   }
 
   function entry(each) {
@@ -105,6 +94,6 @@ export default function templates({ session, signal, parameters }) {
     const wanted = found.find((each) => each.id === parameters[0]);
     if (wanted) edit(wanted);
   });
-  return h("div", { class: "narrow stack" }, h("div", { class: "head" }, h("h1", null, t("view.templates")), h("div", { class: "row" }, filter, session.admin ? button(t("templates.new"), () => edit({}), { kind: "primary", sign: "plus" }) : null)), told, editor, status,
-    h("div", { class: "card" }, list, h("div", { class: "row" }, more)));
+  return h("div", { class: "narrow stack" }, h("div", { class: "head" }, h("h1", null, t("view.templates")), h("div", { class: "row" }, find.field, session.admin ? button(t("templates.new"), () => edit({}), { kind: "primary", sign: "plus" }) : null)), told, editor, status,
+    h("div", { class: "card" }, list, h("div", { class: "row" }, find.more)));
 }
