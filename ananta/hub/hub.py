@@ -60,7 +60,7 @@ class Hub:
 
     def open(self) -> None:
         """Takes up what the last stop interrupted; the journal is open."""
-        self.steps.reconcile()
+        self.steps.history.reconcile()
 
     def interrupt(self) -> None:
         """Ends the calls under way; the steps they were for are unknown."""
@@ -68,5 +68,5 @@ class Hub:
 
     def close(self) -> None:
         self.workers.close()
-        self.steps.running.close()
+        self.steps.history.running.close()
         self.callbacks.close()

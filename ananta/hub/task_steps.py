@@ -4,11 +4,9 @@ Whatever runs is in the hub's own log, too, before it begins. What the hub canno
 middle of a run) is recorded as unknown, and neither repeated nor called failed.
 """
 import dataclasses
-import json
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ from ananta.domain.steps import (
     DENIED,
     DENY,
     EXIT_CODES,
-    FINISHED,
     NOT_RUN,
     UNKNOWN,
     Proposal,
@@ -30,7 +27,7 @@ from ananta.domain.steps import (
     ToolCall,
     Verdict,
 )
-from ananta.domain.tasks import Step, Task
+from ananta.domain.tasks import Task
 from ananta.domain.teams import Surroundings
 from ananta.domain.templates import Template
 from ananta.domain.values import differing
@@ -50,14 +47,13 @@ from ananta.errors import (
 )
 from ananta.hub.forwarding import OutcomeUnknown, Workers
 from ananta.hub.relay import Relay
-from ananta.hub.running import Running
+from ananta.hub.task_history import TaskHistory
 from ananta.store import proposals, tasks, teams
 from ananta.store import templates as stored_templates
 
 log = logging.getLogger(__name__)
 HISTORY = 8  # steps of a task that a model is told about
 PROPOSE_S, BESIDE_S, STOP_S = 55.0, 10.0, 10.0
-LOOK_BACK = 500
 # In a stored proposal, instead of a folder: the agent it is for has stored it under the same id, and is bound by it.
 AT_THE_AGENT = "@agent"
 
@@ -91,11 +87,8 @@ class TaskSteps:
                  changed: Callable[[Task], None], flush: Callable[[], None], now: Callable[[], float] = time.time):
         self.steps, self.decisions, self.workers, self.target_of = steps, decisions, workers, target_of
         self.changed, self.flush, self.now = changed, flush, now
-        self._unnoted: deque[Record] = deque()
-        self.running = Running(self._show_executing)
+        self.history = TaskHistory(steps, changed, flush, now)
         self.relay: Relay | None = None
-        steps.on_begin.append(self._begun)
-        steps.on_record.append(self.note)
 
     # --- propose
 
@@ -346,11 +339,11 @@ class TaskSteps:
         finally:
             if self.steps.live is not None:
                 self.steps.live.ended(done)
-        self.note(done)
+        self.history.note(done)
 
     def _nothing_ran(self, task: Task, record: Record, begun) -> None:
         self._take_back(record, begun)
-        if not self.running.ended(record.id):
+        if not self.history.running.ended(record.id):
             return
         try:
             self.changed(tasks.set_run_state(task.id, task.run_state, self.now()))
@@ -362,92 +355,6 @@ class TaskSteps:
             proposals.release(record.proposal_id, record.id)
         if begun is not None:
             begun(None)
-
-    # --- what a run means for its task
-
-    def _begun(self, record: Record) -> None:
-        if record.task_id is not None:
-            self.running.began(record.id, record.task_id)
-
-    def _show_executing(self, task_id: str) -> None:
-        try:
-            self.changed(tasks.begin(task_id, self.now()))
-        except NotFound:
-            return  # a session that is no task
-        except Exception as failure:
-            log.warning("task %s does not show that a command runs: %s", task_id, failure)
-
-    def note(self, record: Record) -> None:
-        """Adds a run to the history of its task, if there is one. Raises nothing: what fails now is tried again later,
-        and after a restart it is found in the log."""
-        if record.task_id is None:
-            return
-        self.running.ended(record.id)
-        if record.state in (DENIED, NOT_RUN):
-            return
-        self._unnoted.append(record)
-        self.note_rest()
-
-    def note_rest(self) -> None:
-        """Notes what could not be noted before. One that fails keeps none of the others back."""
-        failed = False
-        for _ in range(len(self._unnoted)):
-            try:
-                record = self._unnoted.popleft()
-            except IndexError:
-                return
-            try:
-                self._note(record)
-            except StoreFailed as failure:
-                log.warning("run %s is not in the history of task %s yet: %s", record.id, record.task_id, failure)
-                self._unnoted.append(record)
-                if failed:
-                    return
-                failed = True
-            else:
-                failed = False
-
-    def _note(self, record: Record) -> None:
-        task_id = record.task_id or ""
-        prompt = None
-        if record.proposal_id:
-            try:
-                prompt = proposals.find(record.proposal_id).prompt
-            except NotFound:
-                prompt = None
-        calls = [dataclasses.asdict(each) for each in record.tool_calls] if record.tool_calls else None
-        step = Step(prompt=prompt, reason=record.reason, command=record.command, tool_calls=calls, output=record.output,
-                    exit_code=record.exit_code, timestamp=record.timestamp)
-        try:
-            task = tasks.record(task_id, record.id, step, self.now())
-        except NotFound:
-            return  # a session that is no task
-        self.changed(task)
-        self.flush()
-
-    def reconcile(self) -> None:
-        """Adds to the tasks what is in the log and not in their history: what a crash came between, and what it cut
-        off."""
-        for line in self.steps.journal.last(LOOK_BACK):
-            fields = json.loads(line)
-            if not fields.get("task_id") or not fields.get("id") or fields.get("state") in (DENIED, NOT_RUN):
-                continue
-            try:
-                record = _recorded(fields)
-            except (LookupError, TypeError, ValueError) as failure:
-                log.warning("run %s in the log is not understood, so it is not added to its task: %r", fields["id"], failure)
-            else:
-                self.note(record)
-
-
-def _recorded(fields: dict) -> Record:
-    calls, code = fields.get("tool_calls"), fields.get("exit_code")
-    return Record(
-        id=fields["id"], timestamp=float(fields["timestamp"]), agent=str(fields.get("agent")), command=fields.get("command"),
-        output=str(fields.get("output") or ""), exit_code=code if isinstance(code, int) and code in EXIT_CODES else -1,
-        task_id=fields["task_id"], reason=fields.get("reason"), proposal_id=fields.get("proposal_id"),
-        state=fields.get("state") or FINISHED,
-        tool_calls=tuple(ToolCall(each["name"], each.get("args") or {}) for each in calls) if calls else None)
 
 
 def _of_here(done: Proposed) -> TaskProposal:

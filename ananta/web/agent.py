@@ -130,7 +130,7 @@ class AgentServer:
 
             self.heartbeat = Heartbeat(agent.hub.registry)
             jobs += [Job("heartbeat", self.heartbeat.round, EVERY_S, FIRST_S),
-                     Job("task history", agent.hub.steps.note_rest, 60, 60)]
+                     Job("task history", agent.hub.steps.history.note_rest, 60, 60)]
         return Jobs(jobs, stopping=stopping)
 
     def _keep_figures(self) -> None:
