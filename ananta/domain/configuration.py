@@ -71,8 +71,7 @@ def same_host(url: str) -> str:
     """Returns the address with its scheme and host in small letters, in which they count as the same, and without a slash at
     the end. url: as `is_address` wants it."""
     parts = urlsplit(url.rstrip("/"))
-    user, at, place = parts.netloc.rpartition("@")
-    return parts._replace(netloc=user + at + place.lower()).geturl()
+    return parts._replace(netloc=parts.netloc.lower()).geturl()
 
 
 _URL = Key("an http:// or https:// address", is_address)

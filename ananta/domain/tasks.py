@@ -94,9 +94,14 @@ class Wanted:
     team_id: str | None = None
 
 
+def spelled(status: str) -> str:
+    """Returns the status as it is written by everybody: in lower case, with hyphens."""
+    return status.lower().replace("_", "-")
+
+
 def normalised(status: str) -> str:
     """Returns the status as it is compared and counted: one of the board's four, or another word in lower case."""
-    word = status.lower().replace("_", "-")
+    word = spelled(status)
     return SAME.get(word, word)
 
 
@@ -115,7 +120,7 @@ def counted(groups: Iterable[tuple[str, str, int]]) -> dict:
     by_status: dict[str, int] = {}
     for status, run_state, number in groups:
         counts["total"] += number
-        name = str(status).lower().replace("_", "-")
+        name = spelled(status)
         by_status[name] = by_status.get(name, 0) + number
         place = bucket(status, run_state)
         if place is not None:
