@@ -318,10 +318,15 @@ class Server:
         while time.monotonic() < until and self._working():
             time.sleep(0.01)
         self._server.task_dispatcher.shutdown(timeout=0.1)
-        self._server.trigger.pull_trigger(self._map.clear)
+        self._server.trigger.pull_trigger(self._drop)
         if self._loop.is_alive():
             self._loop.join(2)
         self._server.close()
+
+    def _drop(self) -> None:
+        for each in list(self._server.active_channels.values()):
+            each.handle_close()
+        self._map.clear()
 
     def _close_listener(self) -> None:
         self._server.del_channel(self._map)

@@ -151,6 +151,7 @@ def test_an_edited_command_runs_and_the_old_one_does_not(console, worker, llm):
     page.locator("pre.command").get_by_text("echo as-edited").wait_for()
     run(page)
     page.locator(".output").get_by_text("as-edited").wait_for()
+    page.locator(".pill.good").get_by_text("done", exact=True).wait_for()
     assert worker.get("/logs?limit=1").json()[-1]["command"] == "echo as-edited"
 
 
