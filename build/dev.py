@@ -89,7 +89,7 @@ def test(rest: list[str]) -> int:
     if os.environ.get("ANANTA_NO_SKIPS"):
         _install_chromium()
     # Most tests wait for processes, so several run at once; a file's tests stay together and share its servers.
-    several = [] if rest else ["-n", str(max(4, min(6, (os.cpu_count() or 2) + 2))), "--dist", "loadfile"]
+    several = [] if rest else ["-n", str(max(4, min(6, (os.cpu_count() or 2) + 3))), "--dist", "loadfile"]
     return _python("-m", "pytest", *several, *rest)
 
 
