@@ -11,6 +11,7 @@ const at = (path, ...ids) => path + ids.map((each) => "/" + encodeURIComponent(e
 export default function teams({ session, signal }) {
   const list = h("div", { class: "stack" }), kinds = h("div", { class: "stack" }), told = h("div"), editor = h("div"), status = h("p", { class: "muted", role: "status" });
   let all = [], types = [], roles = [], agents = [], templates = [];
+  const opened = new Set();  // the kinds whose roles are looked at, which stay open when all is drawn anew
   const role = (id) => roles.find((each) => each.id === id)?.name ?? t("teams.norole"), agent = (url) => agents.find((each) => each.url === url)?.name ?? url;
   const find = finder({ list, entry: card, nothing: (any) => h("div", { class: "empty" }, h("h2", null, t(any ? "log.nothing" : "teams.none"))),
     text: (each) => `${each.name} ${each.description ?? ""} ${each.members.map((one) => agent(one.agent_url)).join(" ")}` });
@@ -32,8 +33,8 @@ export default function teams({ session, signal }) {
     try {
       await work();
       put(told);
-      put(status, t(text, values));
       await refresh();
+      put(status, t(text, values));
       return true;
     } catch (problem) {
       put(told, wrong(problem));
@@ -100,7 +101,7 @@ export default function teams({ session, signal }) {
   function kind(each) {
     const free = roles.filter((one) => !each.role_ids.includes(one.id));
     const choose = select(t("teams.addrole", { name: each.name }), "", free.map((one) => [one.id, one.name]), t("teams.choose"));
-    return h("details", { class: "kind" }, h("summary", null, line(each.name, 80), h("small", null, " ", t("teams.roles", { n: each.role_ids.length }))), h("div", { class: "stack" }, each.description ? h("p", { class: "muted said" }, readable(each.description)) : null,
+    return h("details", { class: "kind", open: opened.has(each.id), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](each.id) }, h("summary", null, line(each.name, 80), h("small", null, " ", t("teams.roles", { n: each.role_ids.length }))), h("div", { class: "stack" }, each.description ? h("p", { class: "muted said" }, readable(each.description)) : null,
       h("ul", { class: "members" }, each.role_ids.map((id) => {
         const how = select(t("teams.template.of", { name: role(id) }), each.role_templates[id], templates.map((one) => [one.id, one.name]), t("task.template.none"));
         how.disabled = !session.admin;
