@@ -120,6 +120,15 @@ def ananta(folder: Path, *arguments: str, stdin: str | None = None, **environmen
                           capture_output=True, env=clean_environment(folder, **environment), timeout=WAIT_S, check=False)
 
 
+def eventually(condition):
+    """What the condition gives once that is true."""
+    until = time.monotonic() + WAIT_S
+    while not (found := condition()):
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.01)
+    return found
+
+
 def in_parallel(calls) -> list:
     """The answers of all calls, which begin at the same moment."""
     answers, ready = [None] * len(calls), threading.Barrier(len(calls))

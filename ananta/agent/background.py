@@ -1,5 +1,6 @@
 """Jobs that are done again and again beside the work, each in a thread of its own while it runs."""
 import logging
+import math
 import os
 import threading
 import time
@@ -47,12 +48,16 @@ class _State:
     def __init__(self, job: Job):
         self.job = job
         self.due = time.monotonic() + job.first_s
+        self.wanted: float | None = None  # earlier than due
         self.last_run: float | None = None
         self.duration: float | None = None
         self.error: str | None = None
         self.failures = 0
         self.elsewhere = False
         self.thread: threading.Thread | None = None
+
+    def next(self) -> float:
+        return self.due if self.wanted is None else min(self.due, self.wanted)
 
 
 class Jobs:
@@ -88,11 +93,18 @@ class Jobs:
                 except StoreFailed as failure:
                     log.info("the lease of %s runs out by itself: %s", state.job.name, failure.message)
 
+    def soon(self, name: str, within_s: float) -> None:
+        """Brings the next run of a job forward; while it runs, it is done once more after that."""
+        with self._wake:
+            state = next(each for each in self._states if each.job.name == name)
+            state.wanted = min(state.wanted or math.inf, time.monotonic() + within_s)
+            self._wake.notify_all()
+
     def report(self) -> list[JobReport]:
         """Returns how all jobs stand."""
         with self._wake:
             return [JobReport(each.job.name, each.job.every_s, each.last_run, each.duration, each.error,
-                              self.now() + max(0.0, each.due - time.monotonic()), each.thread is not None, each.elsewhere)
+                              self.now() + max(0.0, each.next() - time.monotonic()), each.thread is not None, each.elsewhere)
                     for each in self._states]
 
     # ---
@@ -101,10 +113,11 @@ class Jobs:
         while not self.stopping.is_set():
             with self._wake:
                 for state in self._states:
-                    if state.thread is None and state.due <= time.monotonic():
+                    if state.thread is None and state.next() <= time.monotonic():
+                        state.wanted = None
                         state.thread = threading.Thread(target=self._do, args=(state,), name=state.job.name, daemon=True)
                         state.thread.start()
-                waiting = [each.due for each in self._states if each.thread is None]
+                waiting = [each.next() for each in self._states if each.thread is None]
                 self._wake.wait(max(0.0, min(waiting) - time.monotonic()) if waiting else None)
 
     def _do(self, state: _State) -> None:

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 LEASE = "heartbeat"
 EVERY_S, FIRST_S, ASK_S = 60.0, 2.0, 5.0
 THREADS = 16
+NAME_CHARS = 200
 
 
 class Heartbeat:
@@ -77,44 +78,68 @@ class Heartbeat:
         database.close_mine()
 
     def _ask(self, agent: Agent) -> None:
-        online, resources = self._answers(agent)
+        online, said = self._answers(agent)
         if self.stopping.is_set():
             return
         if online:
-            before = agents.seen(agent.url, resources, self.now())
+            before = agents.seen(agent.url, _resources(said), _report(said), self.now())
             if before is not None and before.status != ONLINE:
                 self.registry.tell_status(replace(before, status=ONLINE))
         elif agents.set_offline(agent.url):
             self.registry.tell_status(replace(agent, status=OFFLINE))
 
-    def _answers(self, agent: Agent) -> tuple[bool, dict | None]:
-        """Returns whether the agent answers, and what it says of its resources."""
+    def _answers(self, agent: Agent) -> tuple[bool, dict]:
+        """Returns whether the agent answers, and what it says of itself."""
         for token in self.registry.credentials(agent.url)[1]:
             try:
                 answer = asking.ask("GET", f"{agent.url}/stats", token=token, timeout_s=ASK_S)
             except NoAnswer as failure:
                 if not failure.sent:
-                    return False, None
+                    return False, {}
                 break
             if answer.good:
                 self.registry.worked(agent.url, token)
-                return True, _resources(answer.content)
+                # Some agents answer in an envelope.
+                inner = answer.content.get("data")
+                return True, inner if isinstance(inner, dict) else answer.content
             if answer.status != 401 or self.stopping.is_set():
                 break
         try:
-            return asking.ask("GET", f"{agent.url}/health", timeout_s=ASK_S).status < 500, None
+            return asking.ask("GET", f"{agent.url}/health", timeout_s=ASK_S).status < 500, {}
         except NoAnswer:
-            return False, None
+            return False, {}
 
 
-def _resources(answer: dict) -> dict | None:
-    # Some agents answer in an envelope.
-    inner = answer.get("data") if isinstance(answer.get("data"), dict) else answer
-    found = inner.get("resources")  # type: ignore[union-attr]
+def _resources(said: dict) -> dict | None:
+    return _amounts(said.get("resources"), "cpu_percent", "ram_bytes")
+
+
+def _report(said: dict) -> dict | None:
+    """Returns {model, commands}, each null where it is not told; None where nothing at all is."""
+    commands = _amounts(said.get("shell_pool"), "busy", "total")
+    model = _model(said.get("model"))
+    return None if not said else {"model": model, "commands": commands}
+
+
+def _model(found: object) -> dict | None:
     if not isinstance(found, dict):
         return None
-    numbers = {name: found.get(name) for name in ("cpu_percent", "ram_bytes")}
+    provider, name, context = (found.get(each) for each in ("provider", "name", "context_tokens"))
+    if not isinstance(provider, str) or not isinstance(name, str):
+        return None
+    # What a worker says is not taken at its word: it may be of any length.
+    return {"provider": provider[:NAME_CHARS], "name": name[:NAME_CHARS], "context_tokens": context if _is_count(context) else None}
+
+
+def _amounts(found: object, *names: str) -> dict | None:
+    if not isinstance(found, dict):
+        return None
+    numbers = {name: found.get(name) for name in names}
     return numbers if all(map(_is_amount, numbers.values())) else None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and _is_amount(value)
 
 
 def _is_amount(value: object) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ananta.agent.events import Events
 from ananta.agent.lanes import Lane
-from ananta.domain.agents import ONLINE, RESERVED_NAMES, Agent, entry
+from ananta.domain.agents import ONLINE, REMOVED, RESERVED_NAMES, Agent, entry
 from ananta.domain.configuration import is_address, same_host
 from ananta.domain.events import AGENT_REGISTERED, AGENT_STATUS
 from ananta.errors import Conflict, InvalidInput, NotAuthenticated, Unavailable, Unprocessable
@@ -91,6 +91,14 @@ class Registry:
         """Returns all agents; those not seen for long are offline from now on."""
         self.expire()
         return agents.everyone()
+
+    def remove(self, url: str) -> Agent:
+        """Removes the agent of this address and returns what it was. One that still runs comes back with its next
+        registration. Raises NotFound."""
+        agent = agents.remove(url.strip().rstrip("/"))
+        log.info("the agent %s at %s is removed", agent.name, agent.url)
+        self.events.publish(AGENT_STATUS, {**_event(agent), "status": REMOVED})
+        return agent
 
     def expire(self) -> None:
         """Sets the agents that were not seen for too long to offline."""

@@ -106,9 +106,10 @@ class LanguageModels:
     def probe(self, target: Target, timeout_s: float) -> Probe:
         """Returns how the server answers now; never raises LLMFailed. One request, no retries, no breaker."""
         start = self._clock()
-        status, models, message = "ok", [], ""
+        status, message = "ok", ""
+        models: list[Model] = []
         try:
-            models = self.models(target, timeout_s)
+            models = self.described(target, timeout_s)
             if not models and target.provider in LOCAL:
                 message = cures.no_model(target).message
         except InvalidInput as error:

@@ -63,7 +63,7 @@ class Probe:
 
     status: str
     latency_s: float
-    models: tuple[str, ...]
+    models: tuple[Model, ...]
     message: str
 
 

@@ -51,6 +51,14 @@ def everyone() -> list[Agent]:
     return [_agent(row) for row in database.rows(f"{_SELECT} ORDER BY url")]
 
 
+def remove(url: str) -> Agent:
+    """Removes the agent of this address and returns what it was; tasks and teams go on naming it. Raises NotFound."""
+    with database.writing():
+        agent = find(url)
+        database.change("DELETE FROM agents WHERE url = ?", agent.url)
+    return agent
+
+
 def counts() -> dict[str, int]:
     """Returns how many agents there are: {total, online, offline}."""
     found = dict(database.rows("SELECT status, count(*) FROM agents GROUP BY status"))
@@ -58,17 +66,17 @@ def counts() -> dict[str, int]:
     return {"total": sum(found.values()), "online": online, "offline": sum(found.values()) - online}
 
 
-def seen(url: str, resources: dict | None, now: float) -> Agent | None:
-    """Stores that the agent answers, and what it says of its resources (None: what was known stays). Returns what it
-    was before, None if it is not registered any more."""
+def seen(url: str, resources: dict | None, report: dict | None, now: float) -> Agent | None:
+    """Stores that the agent answers, and what it says of its resources and its work (None: what was known stays). Returns
+    what it was before, None if it is not registered any more."""
     with database.writing():
         found = database.locked(f"{_SELECT} WHERE url = ?", plain(url))
         if not found:
             return None
         before = _agent(found[0])
-        text = before.resources if resources is None else resources
-        database.change("UPDATE agents SET status = ?, last_seen = ?, resources = ? WHERE url = ?", ONLINE,
-                        max(now, before.last_seen), _json(text), before.url)
+        database.change("UPDATE agents SET status = ?, last_seen = ?, resources = ?, report = ? WHERE url = ?", ONLINE,
+                        max(now, before.last_seen), _json(before.resources if resources is None else resources),
+                        _json(before.report if report is None else report), before.url)
         return before
 
 
@@ -105,7 +113,7 @@ def _tokens(agent: Agent | None) -> tuple | None:
 
 
 def _values(agent: Agent) -> list[object]:
-    values = {**vars(agent), "resources": _json(agent.resources), "url": plain(agent.url), "name": plain(agent.name)}
+    values = {**vars(agent), "resources": _json(agent.resources), "report": _json(agent.report), "url": plain(agent.url), "name": plain(agent.name)}
     return [values[name] for name in COLUMNS]
 
 
@@ -118,6 +126,7 @@ def _agent(row: tuple) -> Agent:
     for name in ("token", "previous_token"):
         if values[name] is not None:
             values[name] = bytes(values[name])
-    if values["resources"] is not None:
-        values["resources"] = msgspec.json.decode(values["resources"])
+    for name in ("resources", "report"):
+        if values[name] is not None:
+            values[name] = msgspec.json.decode(values[name])
     return Agent(**values)

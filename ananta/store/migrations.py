@@ -189,8 +189,14 @@ def task_numbers(execute: Execute) -> None:
     execute("CREATE TABLE task_numbers (task_id TEXT PRIMARY KEY NOT NULL, step BIGINT NOT NULL)")
 
 
+def agent_reports(execute: Execute) -> None:
+    """What an agent says of its model and of the commands that run there."""
+    execute("ALTER TABLE agents ADD COLUMN report TEXT")
+
+
 LOCAL: Steps = (journal,)
-STEPS: Steps = (*LOCAL, proposals, answers, hub, teams, second_factor, upkeep, sessions, board_counts, wide_exit_codes, task_numbers)
+STEPS: Steps = (*LOCAL, proposals, answers, hub, teams, second_factor, upkeep, sessions, board_counts, wide_exit_codes, task_numbers,
+                agent_reports)
 SHARED: Steps = STEPS[len(LOCAL):]
 
 

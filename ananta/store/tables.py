@@ -317,6 +317,7 @@ class AgentRow(Table):
     last_seen = FloatField()
     status = TextField()
     resources = TextField(null=True)
+    report = TextField(null=True)
     registered_at = FloatField()
 
     class Meta:

@@ -20,7 +20,7 @@ from ananta.agent.live import Live
 from ananta.agent.loaded_models import LoadedModels
 from ananta.agent.schedule import Scheduler
 from ananta.agent.sgpt import Sgpt
-from ananta.domain.events import CREDENTIALS_CHANGED, PROPOSALS_UPDATED, TOKEN_ROTATED
+from ananta.domain.events import AGENT_REGISTERED, CREDENTIALS_CHANGED, PROPOSALS_UPDATED, TOKEN_ROTATED
 from ananta.domain.proposals import RUN
 from ananta.domain.steps import Record
 from ananta.hub.membership import Identity, Membership, Rotation, is_due, is_same_place
@@ -131,7 +131,11 @@ class AgentServer:
             self.heartbeat = Heartbeat(agent.hub.registry)
             jobs += [Job("heartbeat", self.heartbeat.round, EVERY_S, FIRST_S),
                      Job("task history", agent.hub.steps.history.note_rest, 60, 60)]
-        return Jobs(jobs, stopping=stopping)
+        found = Jobs(jobs, stopping=stopping)
+        if agent.hub is not None:
+            # Who has just come is asked at once how it is.
+            agent.events.listen(lambda event: found.soon("heartbeat", 1.0) if event.type == AGENT_REGISTERED else None)
+        return found
 
     def _keep_figures(self) -> None:
         stats.add(self.figures.snapshot(), keep=self.settings.stats_history_size)
@@ -173,7 +177,7 @@ class AgentServer:
                 self._llm_routes(),
                 ScheduleRoutes(self.scheduler, self.access, agent.audit, hide=agent.mask.known),
                 EventRoutes(self.streams, self.access), self._output(), StatsRoutes(self.settings.agent_name, self.figures.snapshot,
-                                                                           jobs=lambda: self.jobs.report()),
+                                                                           model=lambda: agent.watch.in_use, jobs=lambda: self.jobs.report()),
                 PageRoutes()]
 
     def _output(self) -> OutputRoutes:

@@ -26,9 +26,9 @@ def test_an_agent_registers_and_is_shown_without_its_token(hub, worker):
     assert (answer.status_code, answer.json()) == (200, {"status": "registered"})
     shown = hub.get("/agents")
     entry = shown.json()["alpha"]
-    assert set(entry) == {"name", "url", "role", "status", "last_seen", "resources", "has_token"}
-    assert (entry["url"], entry["role"], entry["status"], entry["resources"], entry["has_token"]) == (
-        worker.url, "worker", "online", None, True)
+    assert set(entry) == {"name", "url", "role", "status", "last_seen", "resources", "model", "commands", "has_token"}
+    assert (entry["url"], entry["role"], entry["status"], entry["resources"], entry["model"], entry["commands"], entry["has_token"]) == (
+        worker.url, "worker", "online", None, None, None, True)
     assert hub.get("/agents?format=list").json() == [entry] and hub.get("/api/system/agents").json() == {"alpha": entry}
     assert worker.token not in shown.text and worker.token.encode() not in (hub.data / "audit.log").read_bytes()
     assert hub.get("/agents", auth=False).status_code == 401
@@ -70,3 +70,19 @@ def test_one_address_registers_twenty_times_a_minute(hub):
 def test_a_worker_has_no_agents(worker):
     for method, path in (("GET", "/agents"), ("POST", "/register"), ("GET", "/api/system/agents")):
         assert worker.request(method, path, json={}).status_code == 404
+
+
+def test_an_administrator_removes_an_agent_which_may_come_back(hub, worker):
+    register(hub, worker)
+    task_id = hub.post("/tasks", json={"title": "stays"}).json()["id"]
+    hub.post(f"/tasks/{task_id}/assign", json={"agent_url": worker.url})
+    assert hub.request("DELETE", "/agents", params={"url": worker.url}, auth=False).status_code == 401
+    assert hub.request("DELETE", "/agents").status_code == 400 and hub.get("/agents").json()
+    answer = hub.request("DELETE", "/agents", params={"url": worker.url + "/"})
+    assert (answer.status_code, answer.json()) == (200, {"status": "removed"})
+    assert hub.get("/agents").json() == {} and hub.get(f"/tasks/{task_id}").json()["assigned_agent_url"] == worker.url
+    again = hub.request("DELETE", "/api/system/agents", params={"url": worker.url})
+    assert (again.status_code, again.json()["code"]) == (404, "agent_not_found")
+    audited = [json.loads(line) for line in (hub.data / "audit.log").read_text().splitlines()]
+    assert [each["details"] for each in audited if each["event"] == "agent_removed"] == [{"name": "alpha", "url": worker.url}]
+    assert register(hub, worker).status_code == 200 and list(hub.get("/agents").json()) == ["alpha"]

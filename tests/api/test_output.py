@@ -1,13 +1,12 @@
 """What commands print, while they run: GET /step/stream-output."""
 import json
 import threading
-import time
 
 import pytest
 
 from ananta.agent.live import KEPT_CHARS, Live
 from ananta.domain.steps import Record
-from tests.conftest import WAIT_S
+from tests.conftest import WAIT_S, eventually
 
 
 class Listener:
@@ -52,10 +51,7 @@ def test_output_comes_while_the_command_runs(server, tmp_path):
 def test_who_comes_later_sees_what_was_printed(server, tmp_path):
     gate = tmp_path / "gate"
     thread, _ = running(server, f"echo early; touch {gate}.begun; while [ ! -e {gate} ]; do sleep 0.05; done", "later")
-    until = time.monotonic() + WAIT_S
-    while not gate.with_name("gate.begun").exists():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    eventually(gate.with_name("gate.begun").exists)
     told = []
     for kind, data in Listener(server, "later").messages():
         told.append((kind, data.get("text")))

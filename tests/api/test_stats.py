@@ -1,7 +1,7 @@
 """GET /stats and /stats/history."""
 import pytest
 
-KEYS = {"timestamp", "agents", "tasks", "shell_pool", "resources", "agent_name"}
+KEYS = {"timestamp", "agents", "tasks", "shell_pool", "resources", "agent_name", "model"}
 
 
 @pytest.mark.parametrize("prefix", ["", "/api/system"])

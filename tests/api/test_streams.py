@@ -26,7 +26,7 @@ from ananta.web.access import Access, Caller, Tokens
 from ananta.web.gate import Gate
 from ananta.web.routes.streams import EventRoutes
 from ananta.web.streams import PLACES, Streams
-from tests.conftest import ROOT, WAIT_S, Ananta, clean_environment
+from tests.conftest import ROOT, WAIT_S, Ananta, clean_environment, eventually
 
 TOKEN = "hub-secret-token-0123"
 SECRET = "a-secret-key-of-some-length-for-users"
@@ -140,13 +140,6 @@ def make_web():
         yield make
         for each in made:
             each.server.stop()
-
-
-def eventually(condition) -> None:
-    until = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.01)
 
 
 def bearer(token: str = TOKEN) -> dict:

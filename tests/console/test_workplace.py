@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from tests.conftest import eventually
 from tests.console.conftest import HOSTILE, clean, go, signed_in_as, violations
 from tests.console.test_hub import task
 
@@ -16,6 +17,10 @@ def test_agents_show_what_they_ran_and_how_another_one_joins(console, hub, joine
     card = page.locator(".agent").filter(has_text="alpha")
     card.get_by_text("online", exact=True).wait_for()
     card.get_by_text("echo ran-at-alpha").wait_for()
+    eventually(lambda: hub.get("/agents").json()["alpha"]["model"])
+    page.reload()
+    card.get_by_text("fake-instruct").wait_for()
+    card.get_by_text("0 / 8").wait_for()
     command = page.locator("pre.command")
     assert command.inner_text() == f"sudo ./ananta service install --agent-name alpha --hub-url {hub.url} --agent-url http://10.0.0.5:5000"
     page.get_by_label("How").select_option("terminal")
@@ -27,6 +32,21 @@ def test_agents_show_what_they_ran_and_how_another_one_joins(console, hub, joine
     page.get_by_label("Search").fill("ALPHA")
     page.get_by_role("link", name="echo ran-at-alpha").click()
     page.get_by_role("heading", name="Run it at alpha").wait_for()
+
+
+def test_an_agent_is_removed_after_a_question(console, hub, start):
+    gone = start("gone", "--host", "127.0.0.1", "--agent-name", "gone-by-noon", token="another-worker-token")
+    assert hub.post("/register", json={"name": "gone-by-noon", "url": gone.url, "token": gone.token}).status_code == 200
+    page = console(hub)
+    go(page, hub, "agents")
+    card = page.locator(".agent").filter(has_text="gone-by-noon")
+    card.get_by_role("button", name="Remove gone-by-noon").click()
+    card.get_by_role("button", name="Cancel").click()
+    card.get_by_role("button", name="Remove gone-by-noon").click()
+    page.get_by_label("Search").fill("gone")
+    card.get_by_role("button", name="Yes, remove").click()
+    card.wait_for(state="detached")
+    assert "gone-by-noon" not in hub.get("/agents").json()
 
 
 def test_a_template_is_written_drafted_changed_and_removed(console, hub, llm):

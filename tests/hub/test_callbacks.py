@@ -15,6 +15,7 @@ from ananta.errors import InvalidInput
 from ananta.hub import callbacks
 from ananta.hub.callbacks import Callbacks
 from ananta.hub.wire import NoAnswer
+from tests.conftest import eventually
 
 WAIT_S = 30
 
@@ -73,13 +74,6 @@ def sender():
 def moved(url, status="done", **fields) -> Task:
     task = Task("T-1", callback_url=url, **fields)
     return replace(task, status=status, updated_at=1.0, was=task)
-
-
-def eventually(condition) -> None:
-    until = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_a_moved_task_is_told_with_its_token(receiver, sender):

@@ -7,10 +7,12 @@ import pytest
 
 from ananta.agent.events import Events
 from ananta.domain.tasks import Task
-from ananta.hub.heartbeat import Heartbeat, _resources
+from ananta.hub.heartbeat import Heartbeat, _report, _resources
 from ananta.hub.registry import Announcement, Registry
 from ananta.store import agents, database, leases, tasks
 from ananta.store.vault import Vault
+from tests.conftest import eventually
+from tests.fake_llm import FakeLLM
 from tests.store import opening
 
 TOKEN = "first-worker-token-01"
@@ -71,6 +73,24 @@ def test_agents_go_and_come(team, start):
     assert agents.find(again.url).status == "online"  # it does not take the token, and it is there
     assert team.told == [("agent_registered", "alpha", "online"), ("agent_registered", "beta", "online"),
                          ("agent_status", "beta", "offline"), ("agent_status", "beta", "online")]
+
+
+def test_an_agent_says_which_model_it_asks_and_what_runs_there(team, start):
+    with FakeLLM() as model:
+        model.models = [{"id": "small-instruct", "loaded_context_length": 8192}]
+        worker = start("alpha", "--host", "127.0.0.1", token=TOKEN, LMSTUDIO_URL=model.url)
+        eventually(lambda: worker.get("/stats").json()["model"])
+        team.add(worker)
+        team.round()
+        known = {"model": {"provider": "lmstudio", "name": "small-instruct", "context_tokens": 8192},
+                 "commands": {"busy": 0, "total": 8}}
+        assert agents.find(worker.url).report == known
+    worker.get("/ready?verbose=1")  # looks anew
+    team.round()
+    assert agents.find(worker.url).report == {**known, "model": None}
+    worker.stop()
+    team.round()
+    assert agents.find(worker.url).report == {**known, "model": None}  # what was known stays
 
 
 def test_an_announced_token_that_is_not_in_use_yet_locks_nobody_out(team, start):
@@ -177,3 +197,15 @@ def dripping():
 def test_figures_that_are_none_are_left_out(figures):
     assert _resources({"resources": figures}) is None
     assert _resources({"resources": {"cpu_percent": 1.5, "ram_bytes": 2, "more": 3}}) == {"cpu_percent": 1.5, "ram_bytes": 2}
+
+
+@pytest.mark.parametrize(("said", "kept"), [
+    ({}, None),
+    ({"model": "x", "shell_pool": []}, {"model": None, "commands": None}),
+    ({"model": {"provider": "p", "name": 7}}, {"model": None, "commands": None}),
+    ({"model": {"provider": "p", "name": "n" * 999, "context_tokens": "8192"}, "shell_pool": {"busy": 1, "total": 8, "free": 7}},
+     {"model": {"provider": "p", "name": "n" * 200, "context_tokens": None}, "commands": {"busy": 1, "total": 8}}),
+    ({"model": {"provider": "p", "name": "n", "context_tokens": -1}}, {"model": {"provider": "p", "name": "n", "context_tokens": None},
+                                                                       "commands": None})])
+def test_what_an_agent_says_is_taken_only_where_it_fits(said, kept):
+    assert _report(said) == kept

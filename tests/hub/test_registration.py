@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from ananta.hub.membership import Identity, Membership, is_due, is_same_place
-from tests.conftest import WAIT_S, Ananta, ananta
+from tests.conftest import WAIT_S, Ananta, ananta, eventually
 
 TOKEN, FIRST, SECOND = "hub-secret-token-0123", "first-worker-token-01", "second-worker-token-2"
 
@@ -91,16 +91,8 @@ def test_an_agent_started_with_another_token_shows_by_accepting_it_that_it_is_it
 # --- workers that know their hub
 
 
-def until(condition):
-    end = time.monotonic() + WAIT_S
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-    return found
-
-
 def joined(hub, *names: str) -> dict:
-    return until(lambda: (shown := hub.get("/agents").json()) and set(names) <= set(shown) and shown)
+    return eventually(lambda: (shown := hub.get("/agents").json()) and set(names) <= set(shown) and shown)
 
 
 def test_a_worker_registers_once_it_listens(hub, start):
@@ -110,7 +102,7 @@ def test_a_worker_registers_once_it_listens(hub, start):
     assert worker.get("/ready").json()["checks"]["hub"]["status"] == "ok" and worker.get("/ready").status_code == 200
     worker.stop()
     again = begin(start, "alpha", SECOND, "--port", worker.url.rsplit(":", 1)[1], CONTROLLER_URL=hub.url)
-    until(lambda: [each for each in audited(hub) if each["details"]["name"] == "alpha"][1:])
+    eventually(lambda: [each for each in audited(hub) if each["details"]["name"] == "alpha"][1:])
     assert again.post("/rotate-token").status_code == 200  # so the hub takes the token it was started with for its own
 
 
@@ -124,7 +116,7 @@ def test_a_rotated_token_is_known_to_the_hub_and_survives_a_restart(hub, start):
     url = joined(hub, "alpha")["alpha"]["url"]
     new = worker.post("/rotate-token").json()["new_token"]
     assert worker.get("/stats").status_code == 401
-    until(lambda: len(audited(hub)) == 3)  # once more, after the new one counts: so the old one has no power any more
+    eventually(lambda: len(audited(hub)) == 3)  # once more, after the new one counts: so the old one has no power any more
     assert register(hub, url, FIRST, shown=FIRST).json()["code"] == "agent_token_mismatch"
     worker.token = new
     assert worker.get("/stats").status_code == 200
@@ -142,7 +134,7 @@ def test_without_its_hub_the_token_stays_as_it_is(hub, start):
     refused = worker.post("/rotate-token")
     assert (refused.status_code, refused.json()["code"]) == (400, "rotation_failed") and "hub" in refused.json()["message"]
     assert worker.get("/stats").status_code == 200 and not (worker.data / "secrets" / "agent_token.json").exists()
-    until(lambda: worker.get("/ready").status_code == 503)
+    eventually(lambda: worker.get("/ready").status_code == 503)
     checks = worker.get("/ready").json()["checks"]
     assert (checks["hub"]["code"], checks["database"]["status"]) == ("hub_unreachable", "ok")
 
@@ -161,7 +153,7 @@ def test_a_worker_without_a_hub_is_ready_and_says_nothing(start):
     worker = begin(start, "alpha", FIRST, LOG_LEVEL="DEBUG")
     assert "hub" not in worker.get("/ready").json()["checks"] and worker.get("/ready").status_code == 200
     assert worker.post("/rotate-token").status_code == 200
-    until(lambda: [line for line in worker.errors if "ananta.hub.membership" in line])
+    eventually(lambda: [line for line in worker.errors if "ananta.hub.membership" in line])
     assert not loud(worker)
 
 
@@ -196,12 +188,12 @@ def test_an_old_kept_token_is_replaced_by_itself(start):
     file = folder.data / "secrets" / "agent_token.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "last_rotation": time.time() - 8 * 86400}))
     again = start("aged", "--host", "127.0.0.1", token=FIRST)
-    until(lambda: json.loads(file.read_text())["agent_token"] != kept)
+    eventually(lambda: json.loads(file.read_text())["agent_token"] != kept)
     again.token = kept
-    until(lambda: again.get("/stats").status_code == 401)
+    eventually(lambda: again.get("/stats").status_code == 401)
     again.token = json.loads(file.read_text())["agent_token"]
     assert again.get("/stats").status_code == 200
-    until(lambda: "token_rotated" in (again.data / "audit.log").read_text())
+    eventually(lambda: "token_rotated" in (again.data / "audit.log").read_text())
 
 
 # --- a hub that can be held up in the middle
@@ -277,7 +269,7 @@ def test_a_token_that_the_hub_assigns_is_taken_and_kept(fake, start):
     fake.answer = (200, {"status": "registered", "agent_token": SECOND})
     worker = begin(start, "alpha", FIRST, HUB_URL=fake.url)
     worker.token = SECOND
-    until(lambda: worker.get("/stats").status_code == 200)
+    eventually(lambda: worker.get("/stats").status_code == 200)
     worker.stop()
     fake.answer = (200, {"status": "registered"})
     again = begin(start, "alpha", FIRST, HUB_URL=fake.url)
@@ -301,7 +293,7 @@ def test_killed_between_telling_the_hub_and_using_the_new_token(fake, hub, start
     fake.held.set()
     again = begin(start, "alpha", FIRST, *same_place(worker), HUB_URL=hub.url)
     assert again.get("/stats").status_code == 200  # nobody was told of the new one
-    until(lambda: len(audited(hub)) == 3)
+    eventually(lambda: len(audited(hub)) == 3)
     assert register(hub, first["url"], said["token"], shown=said["token"]).status_code == 409
     assert again.post("/rotate-token").status_code == 200
 

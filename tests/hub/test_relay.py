@@ -1,11 +1,10 @@
 """What a command prints at a worker, seen at the hub while it runs."""
 import threading
-import time
 
 import pytest
 
 from tests.api.test_output import Listener
-from tests.conftest import WAIT_S
+from tests.conftest import WAIT_S, eventually
 from tests.hub.conftest import task, team  # noqa: F401  (fixture)
 from tests.hub.stranger import Stranger, reply
 
@@ -24,10 +23,7 @@ def begun(team, tmp_path):  # noqa: F811
     def begin() -> None:
         threads.append(threading.Thread(target=run))
         threads[-1].start()
-        until = time.monotonic() + WAIT_S
-        while not gate.with_name("gate.begun").exists():
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        eventually(gate.with_name("gate.begun").exists)
 
     threads: list = []
     yield hub, task_id, gate, answer, begin
@@ -55,10 +51,7 @@ def test_output_of_a_run_at_a_worker_is_seen_at_the_hub(begun, looks_first):
     found = told_until_the_end(listener, gate)
     assert (found[0][0], found[-1][0]) == ("run_started", "run_ended") and {kind for kind, _ in found[1:-1]} == {"run_output"}
     assert found[1][1]["text"] == "early\n" and found[-1][1]["exit_code"] == 0 and found[-1][1]["state"] == "finished"
-    until = time.monotonic() + WAIT_S
-    while not answer:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    eventually(lambda: answer)
     # It is known here by the number it has here.
     assert {data["run_id"] for _, data in found} == {answer[0].json()["id"]}
 

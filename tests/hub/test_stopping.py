@@ -1,8 +1,7 @@
 """Stopping at the hub what a worker runs, and editing at the hub what a worker proposed."""
 import threading
-import time
 
-from tests.conftest import WAIT_S
+from tests.conftest import WAIT_S, eventually
 from tests.hub.conftest import proposes, task
 
 
@@ -12,10 +11,7 @@ def test_the_hub_stops_what_a_worker_runs(team, tmp_path):
     thread = threading.Thread(target=lambda: done.append(
         hub.post(f"/tasks/{task_id}/step/execute", json={"command": f"touch {begun}; sleep 300"})))
     thread.start()
-    until = time.monotonic() + WAIT_S
-    while not begun.exists():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    eventually(begun.exists)
     answer = hub.post("/step/stop", json={"task_id": task_id})
     thread.join(WAIT_S)
     assert answer.json() == {"stopped": True}

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from tests.conftest import WAIT_S
+from tests.conftest import WAIT_S, eventually
 from tests.hub.conftest import begin_team, proposes, task
 
 
@@ -200,12 +200,7 @@ def test_after_a_crash_of_the_hub_the_history_has_what_the_log_has(start, model)
 
 
 def until_running(hub, task_id: str) -> None:
-    import time
-
-    until = time.monotonic() + WAIT_S
-    while hub.get(f"/tasks/{task_id}").json()["run_state"] != "executing":
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    eventually(lambda: hub.get(f"/tasks/{task_id}").json()["run_state"] == "executing")
 
 
 def _ignored(call) -> None:

@@ -257,7 +257,7 @@ def test_what_is_our_fault_does_not_open_the_breaker(llm, fake, status):
 def test_probe(llm, fake):
     target = Target("lmstudio", "auto", fake.url)
     probe = llm.probe(target, 5)
-    assert (probe.status, probe.models, probe.message) == ("ok", ("fake-instruct",), "") and probe.latency_s >= 0
+    assert (probe.status, [each.name for each in probe.models], probe.message) == ("ok", ["fake-instruct"], "") and probe.latency_s >= 0
     fake.models = []
     assert "load one" in llm.probe(target, 5).message
     assert llm.probe(Target("lmstudio", "auto", "http://127.0.0.1:9"), 5).status == "unreachable"

@@ -1,5 +1,4 @@
 import json
-import time
 
 import pytest
 
@@ -7,6 +6,7 @@ from ananta.domain.redaction import Redactor
 from ananta.domain.steps import Record
 from ananta.store import database
 from ananta.store.journal import Journal
+from tests import conftest
 from tests.store import opening
 
 
@@ -75,9 +75,4 @@ def foreign():
 
 @pytest.fixture
 def eventually():
-    def wait(condition):
-        until = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < until, "it did not happen within 30 seconds"
-            time.sleep(0.01)
-    return wait
+    return conftest.eventually

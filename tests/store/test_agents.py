@@ -48,16 +48,17 @@ def test_of_two_that_register_one_address_at_once_one_looks_again(both):
 
 def test_seen_offline_and_expired(both):
     agents.save(ALPHA, None)
-    assert agents.seen(ALPHA.url, {"cpu_percent": 1.5, "ram_bytes": 7}, 20.0) == ALPHA
+    report = {"model": {"provider": "ollama", "name": "small", "context_tokens": 4096}, "commands": None}
+    assert agents.seen(ALPHA.url, {"cpu_percent": 1.5, "ram_bytes": 7}, report, 20.0) == ALPHA
     now = agents.find(ALPHA.url)
-    assert (now.status, now.last_seen, now.resources) == ("online", 20.0, {"cpu_percent": 1.5, "ram_bytes": 7})
-    assert agents.seen(ALPHA.url, None, 15.0) == now and agents.find(ALPHA.url) == now
+    assert (now.status, now.last_seen, now.resources, now.report) == ("online", 20.0, {"cpu_percent": 1.5, "ram_bytes": 7}, report)
+    assert agents.seen(ALPHA.url, None, None, 15.0) == now and agents.find(ALPHA.url) == now
     assert agents.counts() == {"total": 1, "online": 1, "offline": 0}
     assert agents.set_offline(ALPHA.url) and not agents.set_offline(ALPHA.url)
     assert agents.counts() == {"total": 1, "online": 0, "offline": 1}
-    assert agents.seen(ALPHA.url, None, 30.0).status == "offline"
+    assert agents.seen(ALPHA.url, None, None, 30.0).status == "offline"
     assert agents.expire(30.0) == [] and [each.status for each in agents.expire(30.1)] == ["offline"]
-    assert agents.find(ALPHA.url).status == "offline" and agents.seen("http://nobody", None, 1.0) is None
+    assert agents.find(ALPHA.url).status == "offline" and agents.seen("http://nobody", None, None, 1.0) is None
 
 
 def test_the_previous_token_goes_once_the_new_one_has_worked(both):
@@ -100,4 +101,4 @@ def test_of_several_agents_of_one_name_the_one_seen_last_has_it():
     assert {name: each["url"] for name, each in shown.items()} == {
         "alpha": "http://b", "alpha (http://alpha:5000)": ALPHA.url, "c": "http://c"}
     assert shown["c"] == {"name": "c", "url": "http://c", "role": "worker", "status": "online", "last_seen": 10.0,
-                          "resources": None, "has_token": True}
+                          "resources": None, "model": None, "commands": None, "has_token": True}

@@ -71,6 +71,23 @@ def test_a_long_job_delays_no_other_and_never_overlaps_with_itself(data, running
     eventually(lambda: len(inside) > 1)
 
 
+def test_a_job_is_brought_forward_and_done_once_more_where_it_runs(data, running, eventually):
+    gate, done = threading.Event(), []
+
+    def work():
+        done.append(1)
+        gate.wait(30)
+
+    made = running(Job("one", work, 3600, 3600))
+    made.soon("one", 0)
+    eventually(lambda: done)
+    made.soon("one", 0)
+    made.soon("one", 60)  # the earlier wish counts
+    gate.set()
+    eventually(lambda: len(done) == 2 and not by_name(made)["one"].running)
+    assert by_name(made)["one"].next_run - by_name(made)["one"].last_run > 3000
+
+
 def test_what_only_one_may_do_is_done_by_one(both, running, eventually):
     done = []
     first = running(Job("alone", lambda: done.append("first"), 60, 0, alone=True))

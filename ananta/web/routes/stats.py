@@ -7,6 +7,7 @@ from bottle import Bottle
 from msgspec import UNSET, Meta, UnsetType
 
 from ananta.agent.background import JobReport
+from ananta.agent.watch import ModelInUse
 from ananta.store import stats
 from ananta.web.access import AUTH
 from ananta.web.responses import Raw
@@ -23,7 +24,10 @@ class Snapshot:
 
 @dataclass
 class StatsAnswer(Snapshot):
+    """model: what the last look at the model server found, null where no model can be used."""
+
     agent_name: str
+    model: ModelInUse | None
     jobs: list[JobReport] | UnsetType = UNSET
 
 
@@ -41,10 +45,11 @@ class HistoryQuery:
 
 
 class StatsRoutes:
-    """What the agent is doing. snapshot: the figures of now; jobs: how its jobs stand."""
+    """What the agent is doing. snapshot: the figures of now; model: the one in use; jobs: how its jobs stand."""
 
-    def __init__(self, agent_name: str, snapshot: Callable[[], dict], jobs: Callable[[], list[JobReport]]):
-        self.agent_name, self.snapshot, self.jobs = agent_name, snapshot, jobs
+    def __init__(self, agent_name: str, snapshot: Callable[[], dict], model: Callable[[], ModelInUse | None],
+                 jobs: Callable[[], list[JobReport]]):
+        self.agent_name, self.snapshot, self.model, self.jobs = agent_name, snapshot, model, jobs
 
     def mount(self, app: Bottle) -> None:
         for prefix in ("", "/api/system"):
@@ -52,9 +57,9 @@ class StatsRoutes:
             app.get(f"{prefix}/stats/history", callback=self.history, access=AUTH, query=HistoryQuery, gives=list[Snapshot])
 
     def now(self, query: StatsQuery) -> dict:
-        """The figures of now: agents and tasks of a hub, commands and use of this process; with `jobs=1` how the jobs in the
+        """The figures of now: agents and tasks of a hub, commands and use of this process, and its model; with `jobs=1` how the jobs in the
         background stand."""
-        return {**self.snapshot(), "agent_name": self.agent_name, **({"jobs": self.jobs()} if query.jobs else {})}
+        return {**self.snapshot(), "agent_name": self.agent_name, "model": self.model(), **({"jobs": self.jobs()} if query.jobs else {})}
 
     def history(self, query: HistoryQuery) -> Raw:
         """The figures of each minute, oldest first: the newest `limit`, without the newest `offset`."""

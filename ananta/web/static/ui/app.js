@@ -23,6 +23,7 @@ export const VIEWS = [
   { name: "audit", sign: "audit", admin: true, load: () => import("./views/audit.js") },
   { name: "log", sign: "log", load: () => import("./views/log.js") },
   { name: "status", sign: "status", load: () => import("./views/status.js") },
+  { name: "account", hidden: true, load: () => import("./views/account.js") },
 ];
 
 let session = null;
@@ -72,12 +73,13 @@ export function entered(found) {
   open();
 }
 
-function showSignIn(problem, role = session?.role) {
+/** good: what is told is no problem. */
+function showSignIn(problem, role = session?.role, good = false) {
   living.abort();
   showing.abort();
   session = null;
   document.title = `${t("signin.title")} – Ananta`;
-  put(document.body, signIn({ problem, role, entered, settings }));
+  put(document.body, signIn({ problem, good, role, entered, settings }));
 }
 
 function side() {
@@ -89,7 +91,7 @@ function side() {
         h("div", null, h("strong", null, "Ananta"), h("small", null, `${session.agent} · ${t("role." + session.role)}`))),
       button(t("settings"), () => found.classList.toggle("open"), { kind: "small menu", sign: "other" })),
     nav,
-    h("div", { class: "foot" }, settings(), h("div", { class: "row spread" }, h("small", null, session.username),
+    h("div", { class: "foot" }, settings(), h("div", { class: "row spread" }, h("a", { href: "#/account", class: "who", title: t("view.account") }, h("small", null, session.username)),
       button(t("signout"), leave, { kind: "small plain", sign: "out" }))));
   return found;
 }
@@ -137,8 +139,11 @@ async function open() {
   const { signal } = showing;
   document.title = `${t("view." + view.name)} – Ananta`;
   for (const each of document.querySelectorAll(".nav a")) {
-    if (each.dataset.view === (view.hidden ? "board" : view.name)) each.setAttribute("aria-current", "page");
-    else each.removeAttribute("aria-current");
+    if (each.dataset.view === (view.name === "task" ? "board" : view.name)) {
+      each.setAttribute("aria-current", "page");
+      // On a phone the menu is a line that scrolls.
+      each.scrollIntoView({ block: "nearest", inline: "center" });
+    } else each.removeAttribute("aria-current");
   }
   const module = await view.load();
   if (signal.aborted) return;
@@ -169,10 +174,10 @@ news.addEventListener("event", ({ detail }) => {
   clearTimeout(counting);
   counting = setTimeout(() => session && count(), 150);
 });
-news.addEventListener("signed-out", () => {
-  if (session) {
+news.addEventListener("signed-out", ({ detail }) => {
+  if (session || detail) {
     keepToken(null);
-    showSignIn(t("signin.ended"));
+    showSignIn(detail ?? t("signin.ended"), undefined, Boolean(detail));
   }
 });
 let gone = false;

@@ -22,7 +22,7 @@ export function finder({ list, text, entry, nothing }) {
     more.hidden = wanted.length <= most;
   }
 
-  return { field, more, draw(items) {
+  return { field, more, show, draw(items) {
     all = items;
     show();
   } };

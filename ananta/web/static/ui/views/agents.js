@@ -2,7 +2,7 @@
 
 import { h, put, line, readable, button, labelled } from "../dom.js";
 import { t, ago, bytes, number } from "../text.js";
-import { get, news, query } from "../api.js";
+import { get, del, news, query } from "../api.js";
 import { wrong } from "../command.js";
 import { finder } from "../lists.js";
 
@@ -12,9 +12,10 @@ export default function agents({ session, signal }) {
   const list = h("ul", { class: "agents" }), told = h("div"), status = h("p", { class: "muted", role: "status" });
   const nothing = (any) => h("li", { class: "empty" }, any ? h("h2", null, t("log.nothing")) : [h("h2", null, t("agents.none")), h("p", null, t("agents.none.how"))]);
   const find = finder({ list, entry, nothing, text: ({ name, url }) => `${name} ${url}` });
-  let last = new Map();
+  let last = new Map(), asked = null;
 
   async function refresh() {
+    if (asked) return; // the question stays under the hand
     try {
       const [all, records] = await Promise.all([get("/agents?format=list", { signal }), get("/logs" + query({ limit: RECORDS }), { signal }).catch(() => [])]);
       last = new Map(records.filter((each) => each.forwarded_to && each.command).map((each) => [each.forwarded_to, each]));
@@ -26,13 +27,39 @@ export default function agents({ session, signal }) {
     }
   }
 
-  function entry({ name, url, status: state, last_seen, resources, has_token }) {
+  function entry({ name, url, status: state, last_seen, resources, model, commands, has_token }) {
     const online = state === "online", record = last.get(url);
     return h("li", { class: "card agent" }, h("div", { class: "row spread" }, h("h2", null, line(name, 60)), h("span", { class: "pill " + (online ? "good" : "bad") }, t(online ? "agents.online" : "agents.offline"))),
       h("p", { class: "muted said" }, h("code", null, readable(url)), " · ", t("agents.seen", { when: ago(last_seen) }), has_token ? null : [" · ", t("agents.notoken")]),
-      resources ? h("dl", { class: "row" }, fact(t("status.cpu"), `${number(resources.cpu_percent, 1)} %`), fact(t("status.memory"), bytes(resources.ram_bytes))) : null,
+      resources || model || commands ? h("dl", { class: "row wide" }, fact(t("agents.model"), model ? [line(model.name, 60), h("small", { class: "muted" }, " ", model.provider)] : t("agents.model.none")),
+        model?.context_tokens ? fact(t("agents.context"), t("agents.tokens", { n: number(model.context_tokens) })) : null,
+        commands ? fact(t("status.commands"), `${number(commands.busy)} / ${number(commands.total)}`) : null,
+        resources ? [fact(t("status.cpu"), `${number(resources.cpu_percent, 1)} %`), fact(t("status.memory"), bytes(resources.ram_bytes))] : null) : null,
       record ? h("p", { class: "said" }, h("span", { class: "muted" }, t("agents.last"), " "), h("a", { href: "#/task/" + encodeURIComponent(record.task_id) }, h("code", null, line(record.command, 100))),
-        h("small", null, " ", ago(record.timestamp))) : h("p", { class: "muted" }, t("agents.nothing")));
+        h("small", null, " ", ago(record.timestamp))) : h("p", { class: "muted" }, t("agents.nothing")),
+      session.admin ? removal(name, url) : null);
+  }
+
+  /** Asks once more before it is removed. */
+  function removal(name, url) {
+    const remove = async () => {
+      try {
+        await del("/agents" + query({ url }));
+      } catch (problem) {
+        put(told, wrong(problem));
+      }
+      ask(null);
+      refresh();
+    };
+    return asked === url
+      ? h("div", { class: "row" }, h("span", null, t("agents.sure", { name })), button(t("users.remove.yes"), remove, { kind: "small danger", "data-asked": true }), button(t("cancel"), () => ask(null), { kind: "small" }))
+      : h("div", { class: "row" }, button(t("remove"), () => ask(url), { kind: "small danger", "aria-label": t("users.remove.of", { name }) }));
+  }
+
+  function ask(url) {
+    asked = url;
+    find.show();
+    list.querySelector("[data-asked]")?.focus();
   }
 
   const timer = setInterval(() => document.visibilityState === "visible" && refresh(), EVERY_MS);

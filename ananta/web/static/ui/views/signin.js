@@ -5,8 +5,8 @@ import { t } from "../text.js";
 import { get, post } from "../api.js";
 import { wrong } from "../command.js";
 
-export default function signIn({ problem, role, entered, settings }) {
-  const told = h("div", null, problem ? wrong({ message: problem }) : null), place = h("div");
+export default function signIn({ problem, good, role, entered, settings }) {
+  const told = h("div", null, !problem ? null : good ? h("p", { class: "done", role: "status" }, problem) : wrong({ message: problem })), place = h("div");
   const show = (found) => put(place, found === "hub" ? users(told, entered) : code(told, entered));
   if (role) show(role);
   else get("/session", { quiet: true }).then((found) => show(found.role), (failure) => put(told, wrong(failure)));

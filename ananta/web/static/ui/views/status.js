@@ -1,26 +1,28 @@
 // How the agent is: what it can do its work with, and figures of the last hour.
 
 import { h, s, put, readable, button } from "../dom.js";
-import { t, has, number, bytes } from "../text.js";
+import { t, has, number, bytes, seconds, time, ago } from "../text.js";
 import { get, news } from "../api.js";
 import { wrong } from "../command.js";
 
 const EVERY_MS = 10000;
 
 export default function status({ session, signal }) {
-  const figures = h("div", { class: "figures" }), checks = h("div", null, h("p", { class: "muted" }, t("status.looking"))), told = h("div");
+  const figures = h("div", { class: "figures" }), checks = h("div", null, h("p", { class: "muted" }, t("status.looking"))), jobs = h("ul", { class: "findings" }), told = h("div");
 
   async function refresh() {
     try {
-      const [now, history] = await Promise.all([get("/stats", { signal }), get("/stats/history", { signal })]);
+      const [now, history] = await Promise.all([get("/stats?jobs=1", { signal }), get("/stats/history", { signal })]);
       put(told);
       const past = [...history, now];
+      put(jobs, now.jobs.map(job));
       put(figures,
         figure(t("status.commands"), `${now.shell_pool.busy} / ${now.shell_pool.total}`, past.map((each) => each.shell_pool?.busy ?? 0)),
-        figure(t("status.cpu"), `${number(now.resources.cpu_percent)} %`, past.map((each) => each.resources?.cpu_percent ?? 0)),
-        figure(t("status.memory"), bytes(now.resources.ram_bytes), past.map((each) => each.resources?.ram_bytes ?? 0)),
+        figure(t("status.cpu"), `${number(now.resources.cpu_percent)} %`, past.map((each) => each.resources?.cpu_percent ?? 0), null, (value) => `${number(value)} %`),
+        figure(t("status.memory"), bytes(now.resources.ram_bytes), past.map((each) => each.resources?.ram_bytes ?? 0), null, bytes),
         session.role === "hub" ? [
           figure(t("status.tasks"), number(now.tasks.total), past.map((each) => each.tasks?.total ?? 0), t("status.tasks.how", { done: number(now.tasks.completed), failed: number(now.tasks.failed) })),
+          figure(t("status.failed"), number(now.tasks.failed), past.map((each) => each.tasks?.failed ?? 0)),
           figure(t("status.agents"), `${now.agents.online} / ${now.agents.total}`, past.map((each) => each.agents?.online ?? 0))] : null);
     } catch (problem) {
       if (problem.name !== "AbortError") put(told, wrong(problem));
@@ -47,22 +49,31 @@ export default function status({ session, signal }) {
   refresh();
   look();
   return h("div", { class: "narrow stack" }, h("div", { class: "head" }, h("h1", null, t("view.status")), h("small", null, `Ananta ${session.version}`)), told, figures,
-    h("section", { class: "card stack", "aria-labelledby": "findings" }, h("div", { class: "row spread" }, h("h2", { id: "findings" }, t("status.checks")), button(t("status.again"), look, { kind: "small" })), checks));
+    h("section", { class: "card stack", "aria-labelledby": "findings" }, h("div", { class: "row spread" }, h("h2", { id: "findings" }, t("status.checks")), button(t("status.again"), look, { kind: "small" })), checks),
+    h("section", { class: "card stack", "aria-labelledby": "jobs" }, h("h2", { id: "jobs" }, t("status.jobs")), jobs));
+}
+
+function job(each) {
+  const state = each.error ? "bad" : each.running ? "ask" : each.last_run || each.elsewhere ? "good" : "new";
+  return h("li", null, h("span", null, h("span", { class: "pill " + state }, t("job." + state))), h("strong", null, has("job." + each.name) ? t("job." + each.name) : readable(each.name)), h("span", { class: "said" },
+    each.error ? [readable(each.error), " "] : null, each.elsewhere ? t("job.elsewhere") : each.last_run ? t("job.last", { when: ago(each.last_run), took: seconds(each.duration ?? 0) }) : t("job.never"),
+    " ", h("time", { class: "muted", title: time(each.next_run) }, t("job.every", { n: number(each.interval) }))));
 }
 
 function ready({ checks }) {
   return Object.entries(checks).map(([subject, each]) => ({ subject, ok: each.status === "ok", text: each.message ?? each.status }));
 }
 
-function figure(title, value, past, more) {
-  return h("section", { class: "card figure" }, h("h2", { class: "muted" }, title), h("strong", null, value), more ? h("small", null, more) : null, chart(past, title));
+function figure(title, value, past, more, shown = number) {
+  return h("section", { class: "card figure" }, h("h2", { class: "muted" }, title), h("strong", null, value), more ? h("small", null, more) : null, chart(past, title, shown));
 }
 
-function chart(values, title) {
+function chart(values, title, shown) {
   if (values.length < 2) return h("p", { class: "muted" }, t("status.later"));
-  const most = Math.max(...values) * 1.1 || 1, width = values.length - 1;
-  const points = values.map((value, at) => `${at},${(40 - (value / most) * 40).toFixed(2)}`).join("L");
-  return s("svg", { class: "chart", viewBox: `0 -1 ${width} 42`, preserveAspectRatio: "none", role: "img", "aria-label": t("status.chart", { title, n: values.length }) },
-    s("path", { class: "area", d: `M0,41L${points}L${width},41Z` }), s("path", { class: "curve", d: `M${points}` }));
+  const [least, most, last] = [Math.min(...values), Math.max(...values), values.at(-1)], top = most * 1.1 || 1, width = values.length - 1;
+  const points = values.map((value, at) => `${at},${(40 - (value / top) * 40).toFixed(2)}`).join("L");
+  return h("div", null, s("svg", { class: "chart", viewBox: `0 -1 ${width} 42`, preserveAspectRatio: "none", role: "img",
+    "aria-label": t("status.chart", { title, n: values.length, least: shown(least), most: shown(most), last: shown(last) }) },
+  s("path", { class: "area", d: `M0,41L${points}L${width},41Z` }), s("path", { class: "curve", d: `M${points}` })),
+  h("small", { class: "row spread", "aria-hidden": "true" }, h("span", null, t("status.minutes", { n: width })), h("span", null, t("status.most", { value: shown(most) }))));
 }
-
