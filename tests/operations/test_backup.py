@@ -170,7 +170,7 @@ def test_a_killed_backup_leaves_no_half_one_under_its_name(start, tmp_path):
     worker = start()
     worker.stop()
     with (worker.data / "terminal_log.jsonl").open("ab") as log:
-        for _ in range(200):
+        for _ in range(60):
             log.write(json.dumps({"noise": os.urandom(1 << 19).hex()}).encode() + b"\n")
     file = tmp_path / "b.zip"
     process = subprocess.Popen([sys.executable, str(ROOT / "ananta.py"), "backup", str(file)], cwd=worker.folder,
