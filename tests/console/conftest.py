@@ -16,6 +16,8 @@ OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--n
 PASSWORD = "the-first-password"
 HOSTILE = "<img src=x onerror=alert(1)>\u202egnp"
 WAIT_MS = 30_000  # a guard against hanging
+# Both themes, and both widths.
+LOOKS = pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,8 @@
 import json
 
 import pyotp
-import pytest
 
-from tests.console.conftest import violations
+from tests.console.conftest import LOOKS, violations
 
 FIRST, SECOND = "a long enough one", "another long enough one"
 
@@ -61,7 +60,7 @@ def test_a_changed_password_ends_every_sign_in(console, hub):
     assert SECOND not in page.evaluate("JSON.stringify([localStorage, sessionStorage])")
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+@LOOKS
 def test_a_second_factor_is_switched_on_used_and_off(console, hub, theme, width):
     name = f"lise-{theme}"
     page = signed_in(console, hub, name, theme=theme, width=width)

@@ -1,9 +1,7 @@
 """The console's views for administrators of a hub: users and audit."""
 import json
 
-import pytest
-
-from tests.console.conftest import HOSTILE, clean, go, signed_in_as, violations
+from tests.console.conftest import HOSTILE, LOOKS, clean, go, signed_in_as, violations
 
 
 def person(page, name: str):
@@ -76,8 +74,7 @@ def test_the_audit_is_filtered_verified_and_exported(console, hub):
     page.locator(".pill.good").get_by_text("unaltered").wait_for()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@LOOKS
 def test_axe_finds_nothing(console, hub, theme, width):
     hub.post("/templates", json={"name": HOSTILE, "prompt_template": "x"})
     page = console(hub, theme=theme, width=width)

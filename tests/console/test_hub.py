@@ -1,8 +1,7 @@
 """The console of a hub: users, the board, a task."""
 
-import pytest
 
-from tests.console.conftest import PASSWORD, clean, in_background, proposes, violations
+from tests.console.conftest import LOOKS, PASSWORD, clean, go, in_background, proposes, violations
 
 HOSTILE = "<img src=x onerror=alert(1)> \u202egnp.exe " + "w" * 300
 
@@ -141,6 +140,23 @@ def test_what_a_worker_runs_for_a_task_is_seen_while_it_runs(console, hub, worke
     asked.join(30)
 
 
+def test_a_board_outlives_a_restart_of_its_hub(console, start, llm):
+    options = ("--role", "hub", "--host", "127.0.0.1")
+    settings = {"token": "hub-token-of-some-length", "LMSTUDIO_URL": llm.url, "INITIAL_ADMIN_PASSWORD": PASSWORD}
+    hub = start("again", *options, **settings)
+    task(hub, "From before")
+    page = console(hub)
+    go(page, hub, "board")
+    column(page, "to-do").get_by_text("From before").wait_for()
+    hub.stop()
+    page.get_by_text("The connection is lost").wait_for()
+    again = start("again", *options, "--port", hub.url.rsplit(":", 1)[1], **settings)
+    page.get_by_text("Connected again").wait_for(state="attached")
+    task(again, "From after")
+    column(page, "to-do").get_by_text("From after").wait_for()
+    assert column(page, "to-do").get_by_text("From before").count() == 1
+
+
 def test_a_user_who_is_no_administrator_sees_what_is_theirs(console, hub):
     made = hub.post("/login", json={"username": "admin", "password": PASSWORD}, auth=False).json()
     hub.post("/users", json={"username": "ada", "password": "a long enough one"}, headers={"Authorization": f"Bearer {made['access_token']}"})
@@ -154,8 +170,7 @@ def test_a_user_who_is_no_administrator_sees_what_is_theirs(console, hub):
     page.locator(".findings li").first.wait_for()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@LOOKS
 def test_axe_finds_nothing(console, hub, llm, theme, width):
     task_id = task(hub, HOSTILE, description=HOSTILE, tags=["<b>"], status="in-progress")
     hub.post(f"/tasks/{task_id}/step/execute", json={"command": "echo one; false"})

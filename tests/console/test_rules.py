@@ -1,10 +1,8 @@
 """The console's views for what is set and what is allowed."""
 import json
 
-import pytest
-
 from ananta.domain.configuration import KEYS
-from tests.console.conftest import clean, go, violations
+from tests.console.conftest import LOOKS, clean, go, violations
 
 RULES = {"rules": [{"prefix": ["terraform", "plan"], "decision": "allow", "reason": "plans only", "match": ["terraform plan"]}]}
 
@@ -86,8 +84,7 @@ def test_a_draft_of_rules_is_not_lost(console, hub):
     assert page.get_by_label("policy.json").input_value() == '{\n  "rules": []\n}'
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@LOOKS
 def test_axe_finds_nothing(console, hub, theme, width):
     hub.execute("echo for the record")
     page = console(hub, theme=theme, width=width)

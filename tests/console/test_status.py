@@ -1,14 +1,11 @@
 """The state of an agent in the console: figures over time, and what goes on beside the requests."""
 import json
 
-import pytest
-
 from tests.conftest import eventually
-from tests.console.conftest import violations
+from tests.console.conftest import LOOKS, violations
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@LOOKS
 def test_figures_have_curves_that_say_what_they_show(console, hub, theme, width):
     eventually(lambda: hub.get("/stats/history").json())
     page = console(hub, theme=theme, width=width)

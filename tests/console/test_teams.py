@@ -1,8 +1,7 @@
 """The console's view of teams."""
 
-import pytest
 
-from tests.console.conftest import HOSTILE, clean, go, signed_in_as, violations
+from tests.console.conftest import HOSTILE, LOOKS, clean, go, signed_in_as, violations
 
 
 def team(page, name: str):
@@ -77,8 +76,7 @@ def test_who_is_no_administrator_only_reads(console, hub):
     assert page.locator("main").get_by_role("button").count() == 0
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@LOOKS
 def test_axe_finds_nothing(console, hub, joined, theme, width):
     kind = next(each for each in hub.get("/teams/types").json() if each["role_ids"])
     hub.post("/teams", json={"name": HOSTILE, "description": HOSTILE, "team_type_id": kind["id"],

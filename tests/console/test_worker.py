@@ -1,9 +1,7 @@
 """The console of a worker, in a browser: from the first address to what has run."""
 import json
 
-import pytest
-
-from tests.console.conftest import address, clean, in_background, proposes, violations, watched
+from tests.console.conftest import LOOKS, address, clean, in_background, proposes, violations, watched
 
 FIELD = "What should be done?"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -269,9 +267,9 @@ def test_an_ended_sign_in_leads_back_and_keeps_what_was_typed(console, start, ll
 def test_many_tabs_share_their_streams(console, worker):
     page = console(worker)
     problems: list = []
-    tabs = [watched(page.context.new_page(), worker, problems) for _ in range(20)]
+    tabs = [watched(page.context.new_page(), worker, problems) for _ in range(50)]
     for tab in tabs:
-        tab.goto(worker.url + "/ui/#/inbox")
+        tab.goto(worker.url + "/ui/#/inbox", wait_until="commit")
     for tab in tabs:
         tab.locator("h1").wait_for()
     proposal = in_background(lambda: worker.post("/step/propose", json={"prompt": "for all tabs"}))
@@ -303,8 +301,7 @@ def test_the_first_view_asks_only_this_origin_for_little(console, worker):
     assert sum(sizes) < 120_000
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@LOOKS
 def test_axe_finds_nothing(console, worker, llm, theme, width):
     page = console(worker, theme=theme, width=width, signed_in=False)
     page.goto(worker.url + "/ui/")

@@ -1,10 +1,8 @@
 """The console's views of a hub for agents and templates."""
 import json
 
-import pytest
-
 from tests.conftest import eventually
-from tests.console.conftest import HOSTILE, clean, go, signed_in_as, violations
+from tests.console.conftest import HOSTILE, LOOKS, clean, go, signed_in_as, violations
 from tests.console.test_hub import task
 
 
@@ -101,8 +99,7 @@ def test_who_is_no_administrator_reads_only(console, hub):
     assert page.get_by_text("Let a worker join").count() == 0
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@LOOKS
 def test_axe_finds_nothing(console, hub, joined, theme, width):
     assert joined.url
     hub.post("/templates", json={"name": "0 " + HOSTILE, "prompt_template": HOSTILE, "description": HOSTILE})
