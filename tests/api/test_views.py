@@ -14,7 +14,7 @@ import pyotp
 import pytest
 import requests
 
-from tests.conftest import WAIT_S
+from tests.conftest import WAIT_S, eventually
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 ORIGIN = "http://localhost:4200"
@@ -118,13 +118,22 @@ def login(view: View) -> None:
     view.call("POST", "/refresh-token", {"refresh_token": signed["refresh_token"]}, token=signed["access_token"])
 
 
+def settled(view: View) -> None:
+    """Waits until hub and worker have found their model, and the hub has asked the worker how it is."""
+    eventually(lambda: view.worker.get("/stats").json()["model"] and view.hub.get("/stats").json()["model"])
+    assert view.hub.post("/register", json={"name": "alpha", "url": view.worker.url, "token": WORKER}).status_code == 200
+    eventually(lambda: view.hub.get("/agents").json()["alpha"]["model"])
+
+
 def dashboard(view: View) -> None:
+    settled(view)
     view.call("POST", "/teams/setup-scrum", {"name": "Rockets"}, status=201)
     for path in ("/stats", "/stats/history", "/teams", "/teams/roles", "/agents"):
         view.call("GET", path)
 
 
 def agents(view: View) -> None:
+    settled(view)
     found = view.call("GET", "/agents")
     assert found["alpha"]["status"] == "online"
     for at, token in ((None, HUB), (view.worker, WORKER)):

@@ -336,7 +336,9 @@ for number in range(2000):
     first = process.stdout.readline()
     time.sleep(delay_s)
     process.kill()
-    before = [line.split() for line in (first + process.communicate()[0]).splitlines()]
+    # Not communicate(), which forgets what was read ahead with the first line.
+    with process:
+        before = [line.split() for line in (first + process.stdout.read()).splitlines()]
     last = len({number for _, number in before}) + 3
     again = python(data, code.replace("LAST", str(last)))
     after = dict(reversed(line.split()) for line in again.communicate()[0].splitlines() if not line.startswith("ran"))

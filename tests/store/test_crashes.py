@@ -73,7 +73,8 @@ for number in range(100000):
     process.stdout.readline()
     time.sleep(delay_s)
     process.send_signal(signal.SIGKILL)
-    said = [line.split() for line in process.communicate()[0].splitlines() if line.count(" ") == 1]
+    with process:
+        said = [line.split() for line in process.stdout.read().splitlines() if line.count(" ") == 1]
     journal = journals()
     by_id = {each["id"]: each for each in records(data)}
     assert len(by_id) == len(records(data))

@@ -309,7 +309,9 @@ for number in range(0, 2000, 2):
     first = process.stdout.readline()
     time.sleep(delay_s)
     process.kill()
-    said = [line.split() for line in (first + process.communicate()[0]).splitlines()]
+    # Not communicate(), which forgets what was read ahead with the first line.
+    with process:
+        said = [line.split() for line in (first + process.stdout.read()).splitlines()]
     for state, number in said:
         assert proposals.find(f"p-{number}").state == state
         assert conflict(proposals.claim, f"p-{number}", "again", "admin", 11).code in ("proposal_used", "proposal_refused")

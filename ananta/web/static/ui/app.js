@@ -64,6 +64,7 @@ export function entered(found) {
   session = found;
   if (found.csrf_token) keepToken(found.csrf_token);
   living = new AbortController();
+  following = false;
   put(document.body, h("a", { class: "skip", href: "#main", onclick: (event) => {
     event.preventDefault();
     main.focus();
@@ -180,7 +181,7 @@ news.addEventListener("signed-out", ({ detail }) => {
     showSignIn(detail ?? t("signin.ended"), undefined, Boolean(detail));
   }
 });
-let gone = false;
+let gone = false, following = false;
 news.addEventListener("offline", ({ detail }) => {
   if (!session) return;
   gone = true;
@@ -189,13 +190,18 @@ news.addEventListener("offline", ({ detail }) => {
   // A stream also ends when the sign-in has: asking says which it was.
   if (detail?.stream) get("/session").then((found) => found.username || tell("signed-out"), () => null);
 });
-news.addEventListener("online", () => {
-  if (!gone) return;
-  gone = false;
-  put(banner, t("connection.back"));
-  setTimeout(() => {
-    banner.hidden = !gone;
-  }, 1500);
+news.addEventListener("online", ({ detail }) => {
+  // What happened between the first look of a view and the beginning of the stream nobody has told.
+  const first = detail?.stream && !following;
+  following ||= first;
+  if (!gone && !first) return;
+  if (gone) {
+    gone = false;
+    put(banner, t("connection.back"));
+    setTimeout(() => {
+      banner.hidden = !gone;
+    }, 1500);
+  }
   if (session) {
     count();
     tell("again");

@@ -13,7 +13,7 @@ export class Pool {
     const found = this.open.get(url);
     if (found) {
       found.listeners.add(on);
-      on({ url, state: found.state });
+      if (found.state !== "new") on({ url, state: found.state });
       if (found.state === "lost") this.#connect(url, found);
       return;
     }
