@@ -1,7 +1,7 @@
 """Judges one command line: reads it, opens wrappers, applies the layers to each part."""
 import re
 
-from ananta.domain.steps import ALLOW, ASK, DENY, Part
+from ananta.domain.steps import ALLOW, ASK, DENY, STRICTNESS, Part
 from ananta.policy import classes, cmdlets, commands, floor, grammar, paths, unix, wrappers
 from ananta.policy.rules import Blacklist, Rule, RuleSet
 from ananta.policy.words import UNKNOWN, Command, Reading, Redirect, Word
@@ -148,15 +148,24 @@ class Judge:
         if opened.own is not None:
             kind, why = opened.own
             self.decide(kind, f"`{shown}` {why}", shown, lifted=covered or lifted > 0, rule=rule)
-        elif not opened.also:
-            self.add(shown, ALLOW, f"`{_short(shown, 60)}` is judged by what it runs")
         # A rule that names the command inside a wrapper speaks for that command too.
         reach = len(rule.prefix) - opened.used if covered and rule is not None else lifted - opened.used
+        outside, self.parts = self.parts, {}
         for inner in opened.commands:
             if inner.words:
                 self.command(inner, set(), depth + 1, lifted=max(0, reach))
         for text, shell in opened.texts:
             self.read(text, shell, depth + 1, captured=command.captured)
+        inside, self.parts = self.parts, outside
+        if opened.own is None and not opened.also:
+            # It is as harmless as the worst that it runs: whoever looks at this part alone is not misled.
+            worst = max(inside.values(), key=lambda part: STRICTNESS[part.decision], default=None)
+            if worst is None or worst.decision == ALLOW:
+                self.add(shown, ALLOW, f"`{_short(shown, 60)}` is judged by what it runs")
+            else:
+                self.add(shown, worst.decision, worst.reason)
+        for key, part in inside.items():
+            self.parts.setdefault(key, part)
 
     def classify(self, command: Command, functions: set[str], shown: str, *, lifted: bool, rule: Rule | None) -> None:
         kind, why = classes.classify(command, functions, self.around)

@@ -1,7 +1,7 @@
 """The console of a hub: users, the board, a task."""
 
 
-from tests.console.conftest import LOOKS, PASSWORD, clean, go, in_background, proposes, violations
+from tests.console.conftest import LOOKS, PASSWORD, clean, go, in_background, proposes, signed_in_as, violations
 
 HOSTILE = "<img src=x onerror=alert(1)> \u202egnp.exe " + "w" * 300
 
@@ -32,6 +32,23 @@ def test_who_gives_the_wrong_password_stays_outside(console, hub):
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     page.get_by_role("link", name="Board").wait_for()
+
+
+def test_the_next_person_sees_nothing_of_the_one_before(console, hub, llm):
+    page = signed_in_as(console, hub, "eve")
+    proposes(llm, "echo for-eve")
+    field = page.get_by_label("What should be done?")
+    field.fill("asked by eve")
+    page.keyboard.press("Enter")
+    page.get_by_role("article").wait_for()
+    field.fill("a draft of eve")
+    hub.post("/users/eve/reset-password", json={"new_password": "another long enough one"})
+    page.get_by_text("Your sign-in has ended").wait_for()
+    page.get_by_label("User name").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.locator("nav").wait_for()
+    assert page.get_by_role("article").count() == 0 and field.input_value() == "" and page.get_by_text("asked by eve").count() == 0
 
 
 def test_a_card_is_moved_by_mouse_and_by_keyboard(console, hub):

@@ -87,6 +87,42 @@ def test_parts_are_marked_by_their_verdict(console, worker, llm):
     page.get_by_text("deletes files").wait_for()
 
 
+def test_what_runs_another_command_is_as_strict_as_that(console, worker, llm):
+    page = console(worker)
+    proposes(llm, "ls . | xargs rm -rf; sudo rm -rf /; ls .; ls .")
+    ask(page, "Hide it")
+    page.locator(".part.ask").get_by_text("xargs rm -rf").wait_for()
+    page.locator(".part.deny").get_by_text("sudo rm -rf /").wait_for()
+    assert page.locator(".part.allow").count() == 3
+
+
+def test_a_long_command_is_seen_whole_before_a_key_runs_it(console, worker, llm):
+    page = console(worker)
+    proposes(llm, "\n".join(f"echo line {number}" for number in range(120)) + "\necho the-end")
+    ask(page, "Many lines")
+    page.get_by_role("button", name="Run", exact=True).wait_for()
+    box = page.locator("pre.command")
+    assert box.evaluate("box => box.scrollHeight <= box.clientHeight + 1")
+    card = page.get_by_role("article")
+    card.focus()
+    page.evaluate("scrollTo(0, 0)")
+    page.keyboard.press("r")
+    assert page.get_by_role("button", name="Run", exact=True).is_visible() and page.locator(".output").count() == 0
+    page.keyboard.press("r")
+    page.locator(".pill.good").get_by_text("done", exact=True).wait_for()
+    # What is read to those who see nothing takes no room.
+    assert page.evaluate("document.documentElement.scrollHeight <= document.querySelector('.frame').offsetHeight + 1")
+
+
+def test_nothing_hides_the_end_of_a_command(console, worker, llm):
+    page = console(worker)
+    proposes(llm, "echo " + "a\u200b" * 4000 + "\u200b" * 500 + " hi\U000e0072 \u3164 /home/precious")
+    ask(page, "Hide the end")
+    box = page.locator("pre.command")
+    box.get_by_text("/home/precious").wait_for()
+    assert box.locator(".hidden-char").count() == 3000 and "\u200b" not in box.inner_text() and "\ufffd" in box.inner_text()
+
+
 def test_output_streams_in_and_stop_ends_all_of_it(console, worker, llm):
     page = console(worker)
     proposes(llm, "echo first-line; sleep 300 & sleep 300; echo never")
@@ -97,6 +133,7 @@ def test_output_streams_in_and_stop_ends_all_of_it(console, worker, llm):
     page.get_by_role("button", name="Stop").click()
     page.get_by_role("button", name="Stop").wait_for(state="detached")
     assert "never" not in page.locator(".output").inner_text()
+    page.locator(".pill.bad").get_by_text("stopped", exact=True).wait_for()
     assert worker.get("/logs?limit=1").json()[-1]["state"] == "interrupted"
 
 
@@ -213,6 +250,43 @@ def test_hostile_text_stays_text(console, worker, llm):
     assert "owned" not in page.title() and page.locator("main img, main script").count() == 0
 
 
+def test_what_is_not_ended_hides_nothing(console, worker, llm):
+    page = console(worker)
+    proposes(llm, "printf 'ok\\033]0;title\\n'; echo after-it; head -c 400000 /dev/zero; echo THE-END")
+    ask(page, "Hide the output")
+    run(page)
+    page.locator(".output").get_by_text("after-it").wait_for()
+    page.get_by_role("button", name="To the end").click()
+    page.locator(".output").get_by_text("THE-END").wait_for()
+
+
+def test_live_output_is_whole_beyond_sixteen_bits_and_written_over(console, worker, llm, tmp_path):
+    page = console(worker)
+    gate = tmp_path / "gate"
+    proposes(llm, f"for i in 1 2 3; do printf '😀😀😀😀 part%s\\n' $i; sleep 0.2; done; for i in 10 20; do printf '%s%%\\r' $i; sleep 0.2; done; "
+                  f"while [ ! -e {gate} ]; do sleep 0.05; done")
+    ask(page, "Smile")
+    run(page)
+    screen = page.locator(".output")
+    screen.get_by_text("20%").wait_for()
+    assert screen.inner_text().split() == ["😀😀😀😀", "part1", "😀😀😀😀", "part2", "😀😀😀😀", "part3", "20%"]
+    gate.touch()
+    page.locator(".pill.good").wait_for()
+
+
+def test_what_somebody_else_decides_is_no_question_any_more(console, worker, llm):
+    page = console(worker)
+    for number, act in enumerate(("execute", "reject")):
+        proposes(llm, f"echo elsewhere-{number}")
+        ask(page, f"Something {number}")
+        card = page.get_by_role("article").nth(number)
+        card.get_by_role("button", name="Run", exact=True).wait_for()
+        (waiting,) = [each for each in worker.get("/proposals?limit=100").json() if each["command"] == f"echo elsewhere-{number}"]
+        assert worker.post(f"/step/{act}", json={"proposal_id": waiting["id"]}).status_code == 200
+        card.get_by_role("button", name="Run", exact=True).wait_for(state="hidden")
+    page.locator(".output").get_by_text("elsewhere-0").wait_for()
+
+
 def test_a_megabyte_in_a_line_is_shown_and_the_page_goes_on(console, worker, llm):
     page = console(worker)
     proposes(llm, "head -c 1000000 /dev/zero | tr '\\0' z")
@@ -222,6 +296,9 @@ def test_a_megabyte_in_a_line_is_shown_and_the_page_goes_on(console, worker, llm
     assert len(page.locator(".output").inner_text()) < 100_000
     page.get_by_role("button", name="Show more").click()
     page.get_by_role("button", name="To the end").click()
+    left = page.get_by_role("button", name="Show more").inner_text()
+    page.get_by_role("button", name="Show more").click()
+    assert page.get_by_role("button", name="Show more").inner_text() != left and page.get_by_text("[…]").is_visible()
     go(page, "Log")
     page.locator(".entry").first.wait_for()
 

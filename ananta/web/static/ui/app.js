@@ -62,6 +62,7 @@ async function begin() {
 
 export function entered(found) {
   session = found;
+  belongsTo(found.username);
   if (found.csrf_token) keepToken(found.csrf_token);
   living = new AbortController();
   following = false;
@@ -125,10 +126,19 @@ function theme(name) {
 async function leave() {
   await del("/session", { quiet: true }).catch(() => null);
   keepToken(null);
-  for (const store of [localStorage, sessionStorage]) {
-    Object.keys(store).filter((key) => key.startsWith("ananta.draft.") || key === "ananta.ask").forEach((key) => store.removeItem(key));
-  }
+  belongsTo(null);
   showSignIn();
+}
+
+/** What was typed and said here is this person's alone: what another one has left goes. */
+function belongsTo(name) {
+  for (const store of [localStorage, sessionStorage]) {
+    try {
+      if (name !== null && store.getItem("ananta.who") === name) continue;
+      Object.keys(store).filter((key) => key.startsWith("ananta.draft.") || ["ananta.ask", "ananta.who"].includes(key)).forEach((key) => store.removeItem(key));
+      if (name !== null) store.setItem("ananta.who", name);
+    } catch { /* no storage, nothing left */ }
+  }
 }
 
 async function open() {

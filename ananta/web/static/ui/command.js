@@ -1,23 +1,43 @@
 // A proposed command: what it is, what the policy says of each part, and the decision about it.
 
-import { h, put, readable, button, labelled } from "./dom.js";
+import { h, put, readable, button, labelled, draft } from "./dom.js";
 import { t, seconds, time, ago } from "./text.js";
-import { get, post, newKey } from "./api.js";
+import { get, post, newKey, news } from "./api.js";
 import { listen } from "./live.js";
 import { output, liveOutput } from "./output.js";
 
-/** A command in full, its parts marked by what the policy says of them. */
+const STRICTNESS = ["allow", "ask", "deny"], MARKED = 400;
+
+/** A command in full, its parts marked by what the policy says of them; one within another by the stricter word. */
 export function commandText(command, parts = []) {
   const found = h("pre", { class: "command", tabindex: "0", "aria-label": t("command") });
   let at = 0;
-  for (const part of parts) {
-    const start = part.text ? command.indexOf(part.text, at) : -1;
-    if (start < 0) continue;
-    found.append(...readable(command.slice(at, start)), h("span", { class: "part " + part.decision, title: part.reason },
-      readable(part.text), h("span", { class: "sr" }, ` (${t("verdict." + part.decision)}) `)));
-    at = start + part.text.length;
+  for (const { from, to, decision, reason } of places(command, parts)) {
+    found.append(...readable(command.slice(at, from)), h("span", { class: "part " + decision, title: reason },
+      readable(command.slice(from, to)), h("span", { class: "sr" }, ` (${t("verdict." + decision)}) `)));
+    at = to;
   }
   found.append(...readable(command.slice(at)));
+  return found;
+}
+
+/** Where parts stand, wherever they stand, in their order; what overlaps is one place, as strict as the strictest in it. */
+function places(command, parts) {
+  const all = [];
+  for (const part of parts) {
+    for (let from = part.text ? command.indexOf(part.text) : -1; from >= 0 && all.length < MARKED; from = command.indexOf(part.text, from + part.text.length)) {
+      all.push({ from, to: from + part.text.length, decision: part.decision, reason: part.reason });
+    }
+  }
+  const found = [];
+  for (const each of all.sort((one, other) => one.from - other.from || other.to - one.to)) {
+    const last = found.at(-1);
+    if (!last || each.from >= last.to) found.push({ ...each });
+    else {
+      last.to = Math.max(last.to, each.to);
+      if (STRICTNESS.indexOf(each.decision) > STRICTNESS.indexOf(last.decision)) Object.assign(last, { decision: each.decision, reason: each.reason });
+    }
+  }
   return found;
 }
 
@@ -35,6 +55,8 @@ function touched(parts, reasons, cwd, decision) {
       cwd && !cwd.startsWith("@") ? [" ", t("proposal.in"), " ", h("code", null, readable(cwd))] : null));
 }
 
+const DECIDED = ["proposal_used", "proposal_refused", "proposal_expired"];
+
 /** How a run ended. */
 export function outcome({ exit_code, duration, state, decided_by }) {
   const good = exit_code === 0;
@@ -49,8 +71,10 @@ export function outcome({ exit_code, duration, state, decided_by }) {
 export function running(session, start, signal) {
   const live = liveOutput(), found = h("div", { class: "run" }), begun = performance.now();
   const clock = h("span"), stopping = new AbortController();
+  let stopped = false;
   const stop = button(t("stop"), async () => {
-    stop.disabled = true;
+    stop.disabled = stopped = true;
+    found.closest("[tabindex]")?.focus({ preventScroll: true });
     await post("/step/stop", session ? { task_id: session } : {}).catch((problem) => found.append(wrong(problem)));
   }, { kind: "small danger", sign: "stop" });
   const tick = () => put(clock, t("run.for", { time: seconds((performance.now() - begun) / 1000) }));
@@ -60,7 +84,7 @@ export function running(session, start, signal) {
   listen("/step/stream-output" + (session ? "?task_id=" + encodeURIComponent(session) : ""), ({ type, data }) => {
     if (type === "run_output") live.add(data.text, data.at);
   }, { signal: stopping.signal });
-  const done = start().finally(() => {
+  const done = start().then((ended) => (stopped && ended?.exit_code ? { ...ended, state: "interrupted" } : ended)).finally(() => {
     clearInterval(timer);
     stopping.abort();
   });
@@ -78,11 +102,12 @@ export function wrong(problem) {
 
 /**
  * A card for a proposal: {id, command, reason, decision, reasons, model, seconds?, task_id, created_at?, cwd?}. on.done(record)
- * is called when it has run, on.refused(reason) and on.edited(proposal) when that was the decision; where: more of its head.
+ * is called when it has run, on.refused(reason) and on.edited(proposal) when that was the decision; where: more of its head;
+ * watch: whether it looks by itself if somebody else decides.
  */
-export function proposalCard(proposal, { signal, on = {}, where = null, focus = false } = {}) {
+export function proposalCard(proposal, { signal, on = {}, where = null, focus = false, watch = false } = {}) {
   const card = h("article", { class: "card proposal", tabindex: "-1", "aria-label": t("proposal") });
-  let shown = proposal, parts = [], busy = false;
+  let shown = proposal, parts = [], busy = false, asked = false;
 
   const actions = h("div", { class: "row" }), below = h("div", { class: "stack", hidden: true });
   const command = h("div"), touch = h("div"), pill = h("span");
@@ -119,50 +144,57 @@ export function proposalCard(proposal, { signal, on = {}, where = null, focus = 
       if (problem.name === "AbortError") return;
       under(wrong(problem));
       busy = false;
-      actions.hidden = ["proposal_used", "proposal_refused", "proposal_expired"].includes(problem.code);
+      actions.hidden = DECIDED.includes(problem.code);
       on.failed?.(problem);
     }
     card.focus({ preventScroll: true });
   }
 
   function edit() {
-    const field = h("textarea", { class: "code", rows: Math.min(12, shown.command.split("\n").length + 1), spellcheck: "false", value: shown.command });
+    const field = draft(h("textarea", { class: "code", rows: Math.min(12, shown.command.split("\n").length + 1), spellcheck: "false", value: shown.command }), "edit." + shown.id);
     form(t("edit.label"), field, t("edit.save"), async () => {
       const edited = await post("/step/edit", { proposal_id: shown.id, command: field.value });
+      field.sent();
       shown = { ...shown, ...edited };
       parts = [];
       under();
       draw();
+      card.focus({ preventScroll: true });
       await look();
       on.edited?.(shown);
     });
   }
 
   function refuse() {
-    const field = h("textarea", { rows: 2, placeholder: t("no.example") });
+    const field = draft(h("textarea", { rows: 2, placeholder: t("no.example") }), "no." + shown.id);
     form(t("no.label"), field, t("no.send"), async () => {
-      await post("/step/reject", { proposal_id: shown.id, reason: field.value });
+      const reason = field.value;
+      await post("/step/reject", { proposal_id: shown.id, reason });
+      field.sent();
       actions.hidden = true;
-      under(h("p", { class: "muted" }, field.value ? t("no.done.because", { reason: field.value }) : t("no.done")));
-      on.refused?.(field.value, shown);
+      under(h("p", { class: "muted said" }, readable(reason ? t("no.done.because", { reason }) : t("no.done"))));
+      card.focus({ preventScroll: true });
+      on.refused?.(reason, shown);
     });
   }
 
   function form(label, field, send, act) {
     const told = h("div"), submit = h("button", { class: "button primary" }, send);
     const close = () => {
+      field.sent();
       under();
       card.focus({ preventScroll: true });
     };
     const found = h("form", { class: "stack", onsubmit: async (event) => {
       event.preventDefault();
-      submit.disabled = true;
+      submit.disabled = asked = true;
       try {
         await act();
       } catch (problem) {
         put(told, wrong(problem));
+        actions.hidden ||= DECIDED.includes(problem.code);
       }
-      submit.disabled = false;
+      submit.disabled = asked = false;
     }, onkeydown: (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) found.requestSubmit();
       else if (event.key === "Escape") close();
@@ -175,9 +207,27 @@ export function proposalCard(proposal, { signal, on = {}, where = null, focus = 
     const [checked, stored] = await Promise.all([
       post("/policy/check", { command: shown.command, ...(shown.cwd && !shown.cwd.startsWith("@") ? { cwd: shown.cwd } : {}) }, { signal }).catch(() => null),
       shown.cwd === undefined && shown.id ? get("/proposals/" + encodeURIComponent(shown.id), { signal }).catch(() => null) : null]);
-    if (stored) shown = { ...shown, cwd: stored.cwd };
     parts = checked?.parts ?? [];
+    if (stored) shown = { ...shown, cwd: stored.cwd };
     if (!busy) draw();
+    if (stored) decided(stored);
+  }
+
+  /** Nothing is left to decide where somebody has. */
+  function decided({ state, decided_by, decide_reason }) {
+    if (busy || asked || actions.hidden || state === "open") return;
+    actions.hidden = true;
+    const reason = decide_reason ? " " + decide_reason : "";
+    under(h("p", { class: "muted said" }, readable(t("proposal." + state, { name: decided_by ?? "?" }) + reason)));
+    on.elsewhere?.(state, { ...shown, decide_reason });
+  }
+
+  if (watch) {
+    news.addEventListener("event", async ({ detail }) => {
+      if (detail.type !== "proposals_updated" || detail.data.id !== shown.id) return;
+      const stored = await get("/proposals/" + encodeURIComponent(shown.id), { signal }).catch(() => null);
+      if (stored) decided(stored);
+    }, { signal });
   }
 
   card.addEventListener("keydown", (event) => {
@@ -186,7 +236,9 @@ export function proposalCard(proposal, { signal, on = {}, where = null, focus = 
     if (!found) return;
     event.preventDefault();
     event.stopPropagation();
-    found.click();
+    // The button stands below the command, a key does not: whoever presses it has the command's end before the eyes.
+    if (event.key.toLowerCase() === "r" && command.getBoundingClientRect().bottom > innerHeight) actions.scrollIntoView({ block: "end" });
+    else found.click();
   });
   card.append(h("div", { class: "row spread" }, h("p", { class: "said" }, readable(shown.reason || t("proposal.noreason"))), pill), ...(where ? [where] : []),
     command, touch,

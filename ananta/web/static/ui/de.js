@@ -71,4 +71,5 @@ export default {
   "account.backup": "Ersatzcodes", "account.backup.how": "Jeder meldet einmal statt der App an. Sie werden nur jetzt gezeigt: Bewahren Sie sie dort auf, wo Ihr Telefon nicht ist.", "account.kept": "Ich habe sie aufbewahrt",
   "agents.model": "Modell", "agents.model.none": "keines", "agents.context": "Kontext", "agents.tokens": "{n} Token", "agents.sure": "{name} entfernen? Seine Aufgaben behalten seine Adresse. Läuft er noch, ist er mit seiner nächsten Anmeldung wieder da.",
   "job.token age": "Alter des Tokens", "job.statistics": "Statistik", "job.backup": "Sicherung", "job.heartbeat": "Lebenszeichen", "job.task history": "Verlauf der Aufgaben", "job.sign-ins": "Anmeldungen", "job.answers": "Antworten", "job.proposals": "Vorschläge", "job.backups": "Alte Sicherungen", "job.terminal log archive": "Archiv des Protokolls", "job.task archive": "Archiv der Aufgaben", "job.archive clean-up": "Aufräumen des Archivs", "job.shared records": "Gemeinsame Einträge",
+  "proposal.run": "{name} hat es ausgeführt.", "proposal.refused": "{name} hat abgelehnt.", "proposal.expired": "Niemand hat rechtzeitig entschieden.",
 };

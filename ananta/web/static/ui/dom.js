@@ -33,34 +33,42 @@ export function put(element, ...children) {
 }
 
 // What is not seen, or turns around what is seen: a reader must know that it is there.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/;
-const PIECE = 4000;
+// A joiner within an emoji, and what makes one coloured, belong to what is seen.
+const HIDDEN = /((?:[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]|(?<!\p{Extended_Pictographic}\ufe0f?)\ufe0f|(?<!\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]?)\u200d)+)/u;
+const PIECE = 4000, MARKS = 3000;
 
 /** A text to read, as nodes: hidden characters are marked, and long lines are in pieces that a browser lays out quickly. */
 export function readable(text) {
   const found = [];
-  let plain = "";
+  let marks = 0, plain = "";
   const end = () => {
     for (let at = 0; at < plain.length; at += PIECE) found.push(document.createTextNode(plain.slice(at, at + PIECE)));
     plain = "";
   };
-  if (!HIDDEN.test(text)) {
-    plain = text;
-    end();
-    return found;
-  }
-  for (const each of text) {
-    if (each !== "\n" && each !== "\t" && HIDDEN.test(each)) {
+  String(text).split(HIDDEN).forEach((part, at) => {
+    if (at % 2 === 0) plain += part;
+    // So many elements would stop the page: from here on each stands as the sign for what cannot be shown. All else is seen.
+    else if (marks >= MARKS) plain += "\ufffd";
+    else {
       end();
-      found.push(h("span", { class: "hidden-char" }, "U+" + each.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")));
-      if (found.length > 5000) {
-        found.push(document.createTextNode(" …"));
-        return found;
+      for (const [first, ...rest] of runs(part)) {
+        marks += 1;
+        found.push(h("span", { class: "hidden-char" }, "U+" + first.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") + (rest.length ? " ×" + (rest.length + 1) : "")));
       }
-    } else plain += each;
-  }
+    }
+  });
   end();
   return found;
+}
+
+/** The characters of a text, those that are the same together. */
+function runs(text) {
+  const found = [];
+  for (const each of text) {
+    if (found.at(-1)?.[0] === each) found.at(-1).push(each);
+    else found.push([each]);
+  }
+  return found.slice(0, MARKS);
 }
 
 /** One line of somebody's text for a title: without line ends, and cut. */

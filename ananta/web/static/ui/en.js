@@ -71,4 +71,5 @@ export default {
   "account.backup": "Backup codes", "account.backup.how": "Each signs in once in place of the app. They are shown only now: keep them where your phone is not.", "account.kept": "I have kept them",
   "agents.model": "Model", "agents.model.none": "none", "agents.context": "Context", "agents.tokens": "{n} tokens", "agents.sure": "Remove {name}? Its tasks keep its address. If it still runs, it comes back with its next registration.",
   "job.token age": "Token age", "job.statistics": "Statistics", "job.backup": "Backup", "job.heartbeat": "Heartbeat", "job.task history": "Task history", "job.sign-ins": "Sign-ins", "job.answers": "Answers", "job.proposals": "Proposals", "job.backups": "Backups", "job.terminal log archive": "Terminal log archive", "job.task archive": "Task archive", "job.archive clean-up": "Archive clean-up", "job.shared records": "Shared records",
+  "proposal.run": "{name} has run it.", "proposal.refused": "{name} has refused it.", "proposal.expired": "Nobody decided in time.",
 };

@@ -5,7 +5,9 @@ import { t, number } from "./text.js";
 
 const SHOWN_LINES = 40, SHOWN_CHARS = 6000, MORE_CHARS = 60000, LIVE_CHARS = 60000;
 // What terminals are told (ECMA-48): colours, titles, moves. None of it is text.
-const CONTROL = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[PX^_][^\u001b]*(?:\u001b\\)?|[ -/]*[0-~])|\u009b[0-?]*[ -/]*[@-~]/g;
+// A title or a device's string that does not end hides nothing of what follows: of that only the beginning is left out.
+const CONTROL = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b\n]{0,4096}(?:\u0007|\u001b\\)|[PX^_][^\u001b]{0,65536}\u001b\\|[ -/]*[0-~])|\u009b[0-?]*[ -/]*[@-~]/g;
+const HELD = 4096; // of a sequence that is not whole yet
 
 export function plain(text) {
   const found = text.replace(CONTROL, "");
@@ -27,21 +29,26 @@ export function output(raw) {
   screen.append(h("div", null, readable(text.slice(0, cut))));
   found.append(screen);
   if (cut < text.length) {
+    const gap = h("div", { class: "gap", hidden: true }, "[…]");
+    let last = text.length; // where what is shown of the end begins
+    screen.append(gap);
     const more = button("", () => {
-      screen.append(h("div", null, readable(text.slice(at, at + MORE_CHARS))));
-      at += MORE_CHARS;
+      const to = Math.min(last, at + MORE_CHARS);
+      gap.before(h("div", null, readable(text.slice(at, to))));
+      at = to;
       name();
     }, { kind: "small" });
     const end = button(t("output.end"), () => {
-      screen.append(h("div", null, "\n[…]\n", readable(text.slice(Math.max(at, text.length - MORE_CHARS)))));
-      at = text.length;
-      screen.scrollTop = screen.scrollHeight;
+      last = Math.max(at, text.length - MORE_CHARS);
+      screen.append(h("div", null, readable(text.slice(last))));
       name();
+      screen.scrollTop = screen.scrollHeight;
     }, { kind: "small plain" });
     const name = () => {
-      put(more, t("output.more", { n: number(Math.max(0, text.length - at)) }));
-      more.hidden = at >= text.length;
-      end.hidden = text.length - at <= MORE_CHARS;
+      put(more, t("output.more", { n: number(last - at) }));
+      more.hidden = gap.hidden = at >= last;
+      gap.hidden ||= last === text.length;
+      end.hidden = last < text.length || text.length - at <= MORE_CHARS;
     };
     name();
     found.append(h("div", { class: "row" }, more, end, button(t("copy"), () => navigator.clipboard?.writeText(raw), { kind: "small plain", sign: "copy" })));
@@ -59,18 +66,32 @@ function foldAt(text) {
   return text.length - at < 400 ? text.length : at;
 }
 
-/** Output that still comes: add(text, at) puts it at the end; of very much only the end stays. */
+/** How many characters a text has, as the server counts them: those beyond 16 bits are one, not two. */
+function characters(text) {
+  return text.length - (text.match(/[\ud800-\udbff][\udc00-\udfff]/g)?.length ?? 0);
+}
+
+/** The whole sequences and lines of a text, and what its end leaves open. */
+function whole(text) {
+  const start = text.lastIndexOf("\u001b");
+  const open = start >= 0 && text.length - start < HELD && text.slice(start).replace(CONTROL, "").startsWith("\u001b") ? start : text.length;
+  return [text.slice(0, open), text.slice(open)];
+}
+
+/** Output that still comes: add(text, at) puts it at the end, `at` in characters; of very much only the end stays. */
 export function liveOutput() {
-  const screen = box(t("output")), end = h("div");
-  let have = 0, kept = 0, pending = "", due = 0;
-  screen.append(end);
+  const screen = box(t("output")), end = h("div"), now = h("span"); // now: the line that is not ended, which a program may write over
+  let have = 0, kept = 0, pending = "", last = "", due = 0;
+  screen.append(end, now);
   const draw = () => {
     due = 0;
     const low = screen.scrollHeight - screen.scrollTop - screen.clientHeight < 40;
-    const text = plain(pending);
-    pending = "";
-    end.append(h("span", null, readable(text)));
-    kept += text.length;
+    const [ready, open] = whole(pending), cut = (last + ready).lastIndexOf("\n") + 1, ended = plain((last + ready).slice(0, cut));
+    last = (last + ready).slice(cut).slice(-LIVE_CHARS);
+    pending = open;
+    if (ended) end.append(h("span", null, readable(ended)));
+    put(now, readable(plain(last.replace(/\r+$/, ""))));
+    kept += ended.length;
     while (kept > LIVE_CHARS && end.childNodes.length > 1) {
       kept -= end.firstChild.textContent.length;
       end.firstChild.remove();
@@ -80,9 +101,10 @@ export function liveOutput() {
   return {
     element: screen,
     add(text, at) {
-      if (at + text.length <= have) return;
-      pending = (pending + (at < have ? text.slice(have - at) : text)).slice(-LIVE_CHARS);
-      have = at + text.length;
+      const size = characters(text);
+      if (at + size <= have) return;
+      pending = (pending + (at < have ? [...text].slice(have - at).join("") : text)).slice(-LIVE_CHARS);
+      have = at + size;
       due ||= requestAnimationFrame(draw);
     },
   };

@@ -16,6 +16,11 @@ function load() {
   return { session: "ask-" + newKey().slice(0, 10), turns: [] };
 }
 
+/** Beginning and end of a text that is too long. */
+function shortened(text, most) {
+  return text.length > most ? text.slice(0, most / 2) + "\n[…]\n" + text.slice(-most / 2) : text;
+}
+
 export default function ask({ signal }) {
   let talk = load();
   const list = h("div", { class: "talk" });
@@ -23,9 +28,14 @@ export default function ask({ signal }) {
   const send = h("button", { class: "button primary", "aria-label": t("ask.send") }, icon("play"));
 
   function save() {
-    try {
-      sessionStorage.setItem(KEY, JSON.stringify(talk));
-    } catch { /* full: the conversation then ends with the page */ }
+    // Where there is no room any more, the oldest outputs make it.
+    for (const large of [null, ...talk.turns.filter((turn) => turn.output?.length > TOLD_CHARS)]) {
+      if (large) large.output = shortened(large.output, TOLD_CHARS);
+      try {
+        sessionStorage.setItem(KEY, JSON.stringify(talk));
+        return;
+      } catch { /* full, or closed to us: then the conversation ends with the page */ }
+    }
   }
 
   const form = h("form", { onsubmit: (event) => {
@@ -43,7 +53,7 @@ export default function ask({ signal }) {
 
   function history() {
     return talk.turns.filter((turn) => turn.state === "done").slice(-TOLD).map(({ prompt, reason, command, output: text, exit_code }) => ({
-      prompt: prompt.slice(0, 20000), reason, command, output: text?.length > TOLD_CHARS ? text.slice(0, TOLD_CHARS / 2) + "\n[…]\n" + text.slice(-TOLD_CHARS / 2) : text, exit_code }));
+      prompt: prompt.slice(0, 20000), reason, command, output: text && shortened(text, TOLD_CHARS), exit_code }));
   }
 
   async function next(prompt) {
@@ -84,11 +94,11 @@ export default function ask({ signal }) {
       put(place, said(turn.prompt), wrong({ message: turn.problem ?? t("ask.interrupted") }),
         h("div", { class: "row" }, button(t("again"), () => propose(turn, place))));
     } else if (!turn.command && !turn.tool_calls) {
-      put(place, said(turn.prompt), h("div", { class: "card said" }, readable(turn.reason || t("ask.nothing"))));
+      put(place, said(turn.prompt), h("div", { class: "card said" }, turn.reason?.length > KEPT_CHARS / 50 ? output(turn.reason) : readable(turn.reason || t("ask.nothing"))));
     } else if (turn.tool_calls) {
       put(place, said(turn.prompt), tools(turn));
     } else if (turn.state === "proposed" || turn.state === "running") {
-      put(place, said(turn.prompt), turn.state === "running" ? resumed(turn, place) : proposalCard(turn, { signal, focus: fresh, on: {
+      put(place, said(turn.prompt), turn.state === "running" ? resumed(turn, place) : proposalCard(turn, { signal, focus: fresh, watch: true, on: {
         started: () => {
           turn.state = "running";
           save();
@@ -102,6 +112,12 @@ export default function ask({ signal }) {
           Object.assign(turn, { id: shown.id, command: shown.command, decision: shown.decision, reasons: shown.reasons });
           save();
         },
+        elsewhere: (state, { decide_reason: because }) => {
+          turn.state = state === "run" ? "running" : "refused";
+          turn.because = because;
+          save();
+          if (state !== "expired") draw(turn, place);
+        },
         refused: (because) => {
           turn.state = "refused";
           turn.because = because;
@@ -112,12 +128,12 @@ export default function ask({ signal }) {
     } else {
       put(place, said(turn.prompt), h("article", { class: "card proposal" }, h("p", { class: "said" }, readable(turn.reason ?? "")), commandText(turn.command),
         turn.state === "refused" ? h("p", { class: "muted" }, turn.because ? t("no.done.because", { reason: turn.because }) : t("no.done")) :
-          [outcome(turn), output(turn.output ?? "")]));
+          [outcome({ ...turn, state: turn.ended }), output(turn.output ?? "")]));
     }
   }
 
   function ended(turn, shown, done) {
-    Object.assign(turn, { state: "done", command: shown.command, output: (done.output ?? "").slice(-KEPT_CHARS), exit_code: done.exit_code, duration: done.duration });
+    Object.assign(turn, { state: "done", command: shown.command, output: shortened(done.output ?? "", KEPT_CHARS), exit_code: done.exit_code, duration: done.duration, ended: done.state });
     save();
     if (signal.aborted) return;
     field.focus({ preventScroll: true });

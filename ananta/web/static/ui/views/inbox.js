@@ -1,6 +1,6 @@
 // Everything that waits for a decision, oldest first.
 
-import { h, put, readable, icon } from "../dom.js";
+import { h, put, readable, line, icon } from "../dom.js";
 import { t } from "../text.js";
 import { get, news } from "../api.js";
 import { proposalCard, wrong } from "../command.js";
@@ -68,10 +68,23 @@ export default function inbox({ session, signal }) {
     else if (cards.size) empty?.remove();
   }
 
+  const tasks = new Map();
+  let agents = null;
+
+  /** Where it would run: the task, and the agent it is assigned to. */
+  async function place(task_id, shown) {
+    if (!tasks.has(task_id)) tasks.set(task_id, get("/tasks/" + encodeURIComponent(task_id), { signal }).catch(() => null));
+    agents ??= get("/agents?format=list", { signal }).catch(() => []);
+    const [task, all] = await Promise.all([tasks.get(task_id), agents]), url = task?.assigned_agent_url;
+    put(shown, h("a", { href: "#/task/" + encodeURIComponent(task_id) }, readable(task_id), task?.title ? [" ", line(task.title, 100)] : null),
+      h("strong", null, t("log.where", { agent: "" }), url ? line(all.find((each) => each.url === url)?.name ?? url, 80) : line(session.agent)));
+  }
+
   function where({ task_id, prompt }) {
-    const parts = [];
-    if (task_id) parts.push(session.role === "hub" && !task_id.startsWith("ask-") ? h("a", { href: "#/task/" + encodeURIComponent(task_id) }, readable(task_id)) : h("span", null, readable(task_id)));
-    return h("div", { class: "meta" }, parts, prompt ? h("span", { class: "said" }, readable(prompt.length > 300 ? prompt.slice(0, 300) + "…" : prompt)) : null);
+    const shown = h("span", { class: "row" }, task_id ? readable(task_id) : null);
+    if (task_id && session.role === "hub" && !task_id.startsWith("ask-")) place(task_id, shown);
+    else shown.append(h("strong", null, t("log.where", { agent: session.agent })));
+    return h("div", { class: "meta" }, shown, prompt ? h("span", { class: "said" }, readable(prompt.length > 300 ? prompt.slice(0, 300) + "…" : prompt)) : null);
   }
 
   function move(step) {
