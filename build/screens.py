@@ -48,7 +48,7 @@ def main() -> int:
     SCREENS.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ananta-screens-")))
-        driver, llm = stack.enter_context(sync_playwright()), stack.enter_context(FakeLLM(models=["qwen2.5-coder-7b-instruct"]))
+        driver, llm = stack.enter_context(sync_playwright()), stack.enter_context(FakeLLM(models=[{"id": "qwen2.5-coder-7b-instruct", "loaded_context_length": 8192}]))
         browser = driver.chromium.launch(executable_path=chromium, args=OPTIONS)
         stack.callback(browser.close)
         hub = _begin(stack, folder, "hub", "--role", "hub", INITIAL_ADMIN_PASSWORD=PASSWORD, LMSTUDIO_URL=llm.url)
@@ -83,7 +83,7 @@ def _begin(stack: ExitStack, folder: Path, name: str, *arguments: str, **setting
 def _views(page, task_id: str) -> list[tuple[str, str]]:
     """Every view of the menu, and the ones that are reached from others."""
     names = [each.get_attribute("data-view") for each in page.locator(".nav a").all()]
-    return [(name, name) for name in names if name != "ask"] + [("task", f"task/{task_id}")]
+    return [(name, name) for name in names if name != "ask"] + [("task", f"task/{task_id}"), ("account", "account")]
 
 
 def _take(page, name: str, look: str, wanted: set[str], show) -> None:
@@ -92,6 +92,8 @@ def _take(page, name: str, look: str, wanted: set[str], show) -> None:
     page.goto("about:blank") if name not in ("sign-in", "ask") else None
     show()
     page.locator("h1").first.wait_for()
+    if name == "status":
+        page.locator(".findings li").nth(8).wait_for()
     page.wait_for_timeout(SETTLED_MS)
     page.screenshot(path=SCREENS / f"{name}-{look}.jpg", type="jpeg", quality=QUALITY)
 
