@@ -76,7 +76,8 @@ def update(settings: Settings, file: Path, *, force: bool, make_backup: bool, wa
 def require_key(otherwise: str) -> None:
     """Raises CannotStart in a program that cannot verify a release. otherwise: what it does then."""
     if not KEYS:
-        raise CannotStart(f"No key is built into this program that a release could be verified with, so it {otherwise}: use a packaged one.")
+        raise CannotStart(f"{releases.NO_KEY.format(otherwise)}. Until then, stop the agent and put the new program in the place of this one by "
+                          "hand; for a service call the new one's own `service install`.")
 
 
 # --- is it what it says
