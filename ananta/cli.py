@@ -181,6 +181,7 @@ def _add_service(add: Callable, service) -> None:
     uninstall.add_argument("--purge", action="store_true", help="remove data, settings and secrets, too")
     for each in (install, uninstall):
         each.add_argument("--dry-run", action="store_true", help="print every file and every command, and change nothing")
+    install.add_argument("--no-start", action="store_true", help="lay it out and leave what runs running (Linux); `ananta update` uses this")
     status = add("status", _service_status, "say how the service is, and what the doctor finds", "sudo ananta service status", to=service,
                  of_service=False)
     install.add_argument("--firewall", action="store_true", help="let others in private networks reach it (Windows)")
@@ -463,7 +464,7 @@ def _service_install(options: argparse.Namespace, environment: dict[str, str]) -
     from ananta.operations.service import commands
 
     commands.install(_given(options), say, dry_run=options.dry_run, root=_root(options), user=options.user,
-                     firewall=options.firewall)
+                     firewall=options.firewall, start=not options.no_start)
     return 0
 
 

@@ -221,7 +221,7 @@ class _Change:
     def _start(self, service: Service) -> None:
         try:
             self.say(service.start())
-            problem = service_control.wait_healthy(self.place.data_dir, version=self.release.version, wait_s=self.wait_s)
+            problem = service_control.wait_healthy(service, self.place.data_dir, version=self.release.version, wait_s=self.wait_s)
         except AnantaError as cause:
             problem = cause.message
         if problem is None:
@@ -233,7 +233,7 @@ class _Change:
             self._go_back()
         finally:
             self.say(service.start())
-        after = service_control.wait_healthy(self.place.data_dir, version=__version__, wait_s=self.wait_s)
+        after = service_control.wait_healthy(service, self.place.data_dir, version=__version__, wait_s=self.wait_s)
         raise StoreFailed(f"Version {self.release.version} did not become healthy: {problem}. Version {__version__} is back"
                           + (" and runs." if after is None else f", and does not answer either: {after}.") + " The log of the service says why.")
 

@@ -232,6 +232,8 @@ LAYS_OUT = """
 
 def install(given, say, **more):
     import os, shutil, sys
+
+    assert more["start"] is False  # that is the business of the version that watches over it
     from pathlib import Path
 
     top = Path({top!r})

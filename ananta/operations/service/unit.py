@@ -71,12 +71,14 @@ SystemCallFilter=~@mount @swap @reboot @module @raw-io @clock @cpu-emulation @de
 
 # --- What is left open, and why. Each can be closed with `systemctl edit {name}`.
 # PrivateNetwork, IPAddressDeny: it is called over the network, and calls models and its hub, wherever they are.
+# RestrictAddressFamilies: IP as above; AF_UNIX for the journal and local databases, AF_NETLINK for `ip`, `ss` and looking up names.
 # SocketBindDeny: a command may start a server; the policy asks about that first.
 # PrivateUsers: `ls -l` would show nobody as the owner of almost everything.
 # ProtectProc, ProcSubset: `ps`, `top`, `free` and `uptime` are what people ask for most.
 # MemoryDenyWriteExecute: PowerShell, Node and Java translate programs while they run, and would not start.
 # SystemCallFilter=~@privileged: `ping` sets its capabilities, `tar` and `cp -p` set owners; without capabilities both gain nothing.
 # SystemCallFilter=~@resources: `nice`, `ulimit` and the time limits of commands use it.
+# DeviceAllow: ProtectClock opens the clock for reading, nothing else.
 # RootDirectory: commands are about this machine.
 # A further folder for commands to change: ReadWritePaths=/srv/project; homes: ProtectHome=read-only
 
