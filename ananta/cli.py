@@ -2,7 +2,7 @@
 
 Exit codes: 0 done · 1 the command that was run failed, or a check found a problem · 2 wrong usage or a setting that
 is not possible · 3 nothing was run, because nobody decided or the policy wants a person · 4 no model answered ·
-5 denied by the policy · 130 interrupted.
+5 denied by the policy · 75 what is needed from elsewhere is not there now · 130 interrupted.
 """
 import argparse
 import gc
@@ -13,10 +13,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ananta import __version__, cli_state, packaged
-from ananta.errors import AnantaError, ApprovalRequired, CannotStart, CommandDenied, InvalidInput, LLMFailed
+from ananta.errors import (
+    AnantaError,
+    ApprovalRequired,
+    CannotStart,
+    CommandDenied,
+    InvalidInput,
+    LLMFailed,
+    NotThereYet,
+)
 
-FAILED, USAGE, NOT_RUN, NO_MODEL, DENIED, INTERRUPTED = 1, 2, 3, 4, 5, 130
-CODES: dict[type, int] = {CannotStart: USAGE, InvalidInput: USAGE, ApprovalRequired: NOT_RUN, CommandDenied: DENIED,
+FAILED, USAGE, NOT_RUN, NO_MODEL, DENIED, LATER, INTERRUPTED = 1, 2, 3, 4, 5, 75, 130
+CODES: dict[type, int] = {CannotStart: USAGE, NotThereYet: LATER, InvalidInput: USAGE, ApprovalRequired: NOT_RUN, CommandDenied: DENIED,
                           LLMFailed: NO_MODEL}
 SECRETS_VARIABLE = "ANANTA_SECRETS_FD"
 

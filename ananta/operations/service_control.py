@@ -40,8 +40,11 @@ class Service:
         return f"started the service {self.name} ({self.manager} start {self.name})"
 
     def failed(self) -> bool:
-        """Whether the manager has given up starting it."""
-        return self.manager == "systemctl" and "ActiveState=failed" in self._call("show", "--property", "ActiveState").stdout.split()
+        """Whether the manager has given up starting it, or has started it twice again."""
+        if self.manager != "systemctl":
+            return False
+        said = dict(line.partition("=")[::2] for line in self._call("show", "--property", "ActiveState,NRestarts").stdout.splitlines())
+        return said.get("ActiveState") == "failed" or said.get("NRestarts", "0") not in ("0", "1")
 
     def pid(self) -> int | None:
         """Returns the process that the manager takes for the service, None while it does not run."""

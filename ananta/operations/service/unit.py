@@ -5,9 +5,9 @@ UNIT = """\
 [Unit]
 Description=Ananta {role}: a language model's terminal, under control
 Wants=network-online.target
-After=network-online.target
-StartLimitIntervalSec=60
-StartLimitBurst=5
+After=network-online.target postgresql.service
+# It goes on trying: what it needs, such as a database elsewhere, may be there later.
+StartLimitIntervalSec=0
 
 [Service]
 # The program says itself when it answers, and goes on saying so while it answers itself.
@@ -16,8 +16,8 @@ NotifyAccess=main
 WatchdogSec=60
 ExecStart={program}
 Restart=on-failure
-RestartSec=2
-# 2: a setting is not possible. Trying again would not help.
+RestartSec=5
+# 2: a setting is not possible, or a file is damaged. Trying again would not help.
 RestartPreventExitStatus=2
 # It lets commands finish for a moment and records them; it is stopped within ten seconds.
 KillMode=mixed
