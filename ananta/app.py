@@ -311,7 +311,8 @@ def _serve(settings: Settings, say: Callable[[str], None], asked: socket.socket,
         first = _open_accounts(settings)
         server.start()
         supervisor.ready(server.url)
-        for line in _greeting(agent, server, first):
+        # What a service manager keeps, others can read: nothing in it may sign anybody in.
+        for line in _greeting(agent, server, first, kept=not isinstance(supervisor, supervision.Nobody)):
             say(line)
         agent.watch.start(lambda text: say(f"model     {text}"))
         # What is there now stays as long as the process: looking through it again and again cost a run half a
@@ -381,7 +382,8 @@ def _open_accounts(settings: Settings) -> str | None:
                                            "the password of INITIAL_ADMIN_PASSWORD")
 
 
-def _greeting(agent: Agent, server, first_admin: str | None) -> list[str]:
+def _greeting(agent: Agent, server, first_admin: str | None, *, kept: bool) -> list[str]:
+    """Returns the lines that say what runs. kept: whether they go to a log instead of a person."""
     settings = agent.settings
     lines = [f'ananta {__version__} {settings.role} "{settings.agent_name}" on {server.url}',
              f"data      {agent.data_dir}", f"shell     {agent.runner.shell_path} in {agent.runner.directory('default')}"]
@@ -399,6 +401,9 @@ def _greeting(agent: Agent, server, first_admin: str | None) -> list[str]:
         many = "1 run was" if len(agent.unknown) == 1 else f"{len(agent.unknown)} runs were"
         lines.append(f"record    {many} cut off by the last stop; how that ended is unknown "
                      "(ananta log tail)")
+    if kept:
+        signs_in = "  (`ananta ui --service` prints an address that signs in)" if settings.role == "worker" else ""
+        return [*lines, f"console   {server.url}/ui/{signs_in}"]
     if settings.role == "worker":
         lines.append(f"console   {server.address_with_code()}  (signs in once, for 15 minutes; `ananta ui` prints another)")
     else:

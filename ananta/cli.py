@@ -2,7 +2,7 @@
 
 Exit codes: 0 done · 1 the command that was run failed, or a check found a problem · 2 wrong usage or a setting that
 is not possible · 3 nothing was run, because nobody decided or the policy wants a person · 4 no model answered ·
-5 denied by the policy · 130 interrupted.
+5 denied by the policy · 75 what is needed from elsewhere is not there now · 130 interrupted.
 """
 import argparse
 import gc
@@ -13,10 +13,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ananta import __version__, cli_state, packaged
-from ananta.errors import AnantaError, ApprovalRequired, CannotStart, CommandDenied, InvalidInput, LLMFailed
+from ananta.errors import (
+    AnantaError,
+    ApprovalRequired,
+    CannotStart,
+    CommandDenied,
+    InvalidInput,
+    LLMFailed,
+    NotThereYet,
+)
 
-FAILED, USAGE, NOT_RUN, NO_MODEL, DENIED, INTERRUPTED = 1, 2, 3, 4, 5, 130
-CODES: dict[type, int] = {CannotStart: USAGE, InvalidInput: USAGE, ApprovalRequired: NOT_RUN, CommandDenied: DENIED,
+FAILED, USAGE, NOT_RUN, NO_MODEL, DENIED, LATER, INTERRUPTED = 1, 2, 3, 4, 5, 75, 130
+CODES: dict[type, int] = {CannotStart: USAGE, NotThereYet: LATER, InvalidInput: USAGE, ApprovalRequired: NOT_RUN, CommandDenied: DENIED,
                           LLMFailed: NO_MODEL}
 SECRETS_VARIABLE = "ANANTA_SECRETS_FD"
 
@@ -36,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environment = _take_secrets_out_of_the_environment(options.runs_commands)
     packaged.begin()
     try:
+        if getattr(options, "service", False):
+            environment |= _of_service()
         return options.call(options, environment)
     except AnantaError as error:
         say(f"ananta: {error.message}", error=True)
@@ -95,13 +105,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(call=_serve, runs_commands=True)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    def add(name: str, call: Callable, text: str, example: str, *, to=commands, runs_commands=False, as_json=True):
+    def add(name: str, call: Callable, text: str, example: str, *, to=commands, runs_commands=False, as_json=True, of_service=True):
         command = to.add_parser(name, parents=[common], help=text, description=text[0].upper() + text[1:] + ".",
                                 epilog=f"example: {example}", allow_abbrev=False,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
         command.set_defaults(call=call, runs_commands=runs_commands, json=False)
         if as_json:
             command.add_argument("--json", action="store_true", help="print JSON for programs")
+        if of_service:
+            command.add_argument("--service", action="store_true", help="of the service that is installed on this machine: its settings count")
         return command
 
     def family(name: str, text: str):
@@ -110,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         return group_parser.add_subparsers(title="commands", metavar="COMMAND")
 
     ask = add("ask", _ask, "propose a command for a sentence, and run it when you say so",
-              'ananta ask "show the five largest files here"', runs_commands=True)
+              'ananta ask "show the five largest files here"', runs_commands=True, of_service=False)
     ask.add_argument("sentence", nargs="+", help="what shall be done")
     ask.add_argument("--yes", action="store_true", help="run at once what the policy allows, and nothing else")
     ask.add_argument("--task", default=None, metavar="ID", help="task (session) to work in; default: one for this call")
@@ -161,28 +173,38 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("file", metavar="FILE", help="the rules to try")
     _add_service(add, family("service", "this program as a service of the machine"))
     cli_state.add(add, family, _settings, say)
-    version = add("version", _version, "print the version", "ananta version")
+    version = add("version", _version, "print the version", "ananta version", of_service=False)
     version.add_argument("--licenses", action="store_true", help="print the licences of everything inside")
     return parser
 
 
 def _add_service(add: Callable, service) -> None:
     install = add("install", _service_install, "install the service, or bring it up to date; settings given as options are kept",
-                  "sudo ananta service install --role worker --hub http://hub:5000 --name alpha --port 5001", to=service, as_json=False)
+                  "sudo ananta service install --role worker --hub http://hub:5000 --name alpha --port 5001", to=service, as_json=False,
+                  of_service=False)
     install.add_argument("--hub", dest="set_hub_url", metavar="URL", default=argparse.SUPPRESS, help="the same as --hub-url")
     install.add_argument("--name", dest="set_agent_name", metavar="NAME", default=argparse.SUPPRESS, help="the same as --agent-name")
     uninstall = add("uninstall", _service_uninstall, "remove the service; its data stays", "sudo ananta service uninstall", to=service,
-                    as_json=False)
+                    as_json=False, of_service=False)
     uninstall.add_argument("--purge", action="store_true", help="remove data, settings and secrets, too")
     for each in (install, uninstall):
         each.add_argument("--dry-run", action="store_true", help="print every file and every command, and change nothing")
-    status = add("status", _service_status, "say how the service is, and what the doctor finds", "sudo ananta service status", to=service)
+    install.add_argument("--no-start", action="store_true", help="lay it out and leave what runs running (Linux); `ananta update` uses this")
+    status = add("status", _service_status, "say how the service is, and what the doctor finds", "sudo ananta service status", to=service,
+                 of_service=False)
     install.add_argument("--firewall", action="store_true", help="let others in private networks reach it (Windows)")
-    run = add("run", _service_run, "what Windows starts", "ananta service run", to=service, as_json=False, runs_commands=True)
+    run = add("run", _service_run, "what Windows starts", "ananta service run", to=service, as_json=False, runs_commands=True,
+              of_service=False)
     for each in (install, uninstall, status, run):
         each.add_argument("--user", action="store_true", help="for this person only, from sign-in on, without administrator rights (Windows)")
     for each in (install, uninstall, status):
         each.add_argument("--root", default=None, metavar="DIR", help="work on the image of a system below DIR; starts nothing (Linux)")
+
+
+def _of_service() -> dict[str, str]:
+    from ananta.operations.service import commands
+
+    return commands.environment()
 
 
 def _usage(parser: argparse.ArgumentParser) -> int:
@@ -450,7 +472,7 @@ def _service_install(options: argparse.Namespace, environment: dict[str, str]) -
     from ananta.operations.service import commands
 
     commands.install(_given(options), say, dry_run=options.dry_run, root=_root(options), user=options.user,
-                     firewall=options.firewall)
+                     firewall=options.firewall, start=not options.no_start)
     return 0
 
 
@@ -492,6 +514,8 @@ def _version(options: argparse.Namespace, environment: dict[str, str]) -> int:
         if not inside:
             say("The packages it uses are installed beside it and carry their own.", error=True)
         return 0
-    facts = {"ananta": __version__, "python": platform.python_version(), "system": platform.platform(terse=True)}
+    from ananta.release_key import KEYS
+
+    facts = {"ananta": __version__, "python": platform.python_version(), "system": platform.platform(terse=True), "release_keys": KEYS}
     say(json.dumps(facts) if options.json else f"ananta {__version__}")
     return 0

@@ -23,7 +23,6 @@ def add(add: Callable, family: Callable, settings: Callable, say: Callable) -> N
     """Adds the commands. add: makes one; family: a group of them; settings(options, environment) and say: of the command line."""
     def bound(handler: Callable[[Call], int]) -> Callable:
         def handle(options: argparse.Namespace, environment: dict[str, str]) -> int:
-            environment = _of_service(options, environment)
             return handler(Call(options, environment, lambda: settings(options, environment), say))
 
         return handle
@@ -54,11 +53,9 @@ def add(add: Callable, family: Callable, settings: Callable, say: Callable) -> N
     release = family("release", "the releases that this hub keeps for its workers (ananta update --from-hub)")
     adding = add("add", bound(_release_add), "keep a copy of a signed program (FILE.sig beside it)", "ananta release add ./ananta-0.2.0", to=release)
     adding.add_argument("file", metavar="FILE", help="the program, as whoever releases it has signed it")
-    listing = add("list", bound(_release_list), "show what is kept, newest version first", "ananta release list", to=release)
+    add("list", bound(_release_list), "show what is kept, newest version first", "ananta release list", to=release)
     removing = add("remove", bound(_release_remove), "keep a release no longer", "ananta release remove ananta-0.2.0-linux-x86_64", to=release)
     removing.add_argument("name", metavar="NAME", help="as `ananta release list` shows it")
-    for command in (backup, restore, update, adding, listing, removing):
-        command.add_argument("--service", action="store_true", help="of the service that is installed on this machine: its settings count")
     update.add_argument("--wait", type=int, default=60, metavar="SECONDS", help="how long the service may take to answer (1 to 3600, default "
                         "60), before the version of now comes back")
 
@@ -194,14 +191,6 @@ def _release_remove(call: Call) -> int:
 def _about(kept) -> dict:
     release = kept.release
     return {"name": kept.name, "version": release.version, "platform": release.platform, "size": release.size, "sha256": release.sha256}
-
-
-def _of_service(options: argparse.Namespace, environment: dict[str, str]) -> dict[str, str]:
-    if not options.service:
-        return environment
-    from ananta.operations.service import commands
-
-    return {**environment, **commands.environment()}
 
 
 def _size(count: int) -> str:

@@ -10,7 +10,7 @@
     ├── Unavailable ──────── Busy, ShuttingDown, StoreFailed (JournalFailed), BreakerOpen
     ├── Upstream ─────────── ForwardingFailed, DelegationFailed, LLMFailed (LLMUnreachable, LLMTimeout, LLMRefused, LLMNoModel, LLMBadAnswer)
     ├── ShellFailed, RanUnrecorded
-    └── CannotStart ──────── SettingInvalid, DirectoryBusy, FileDamaged
+    └── CannotStart ──────── SettingInvalid, DirectoryBusy, FileDamaged, NotThereYet
 
 An error's text is a sentence for the person who has to act; `code` is for programs. The status it becomes
 stands in web/responses.py, and nowhere else.
@@ -202,6 +202,10 @@ class DirectoryBusy(CannotStart):
     """Another process uses this data directory."""
 
     code = "directory_busy"
+
+
+class NotThereYet(CannotStart):
+    """Something that is elsewhere cannot be used now: a later start may find it."""
 
 
 class FileDamaged(CannotStart):

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -31,6 +32,11 @@ LICENCE_FILE = re.compile(r"(?i)(licen[cs]e|copying|notice|copyright)")
 def own_modules() -> list[str]:
     """Returns the names of all modules of Ananta: an extension may import one that nothing else imports."""
     return sorted(_module_name(file, ROOT) for file in (ROOT / "ananta").rglob("*.py") if file.name != "__main__.py")
+
+
+def release_key_module(keys: Iterable[str]) -> str:
+    """Returns the text of ananta/release_key.py with these public keys, each once and in this order."""
+    return f"KEYS: tuple[str, ...] = {tuple(dict.fromkeys(keys))!r}\n"
 
 
 def own_files() -> list[tuple[str, str]]:
@@ -160,11 +166,12 @@ def components(sources: Iterable[str], pyinstaller: Path) -> list[Component]:
 
 
 def _owners() -> dict[str, importlib.metadata.Distribution]:
-    return {str(each.locate_file(file)): each for each in _installed() for file in each.files or ()}
+    # By real paths: the virtual environment may be a link, and the packager follows it for some files.
+    return {os.path.realpath(str(each.locate_file(file))): each for each in _installed() for file in each.files or ()}
 
 
 def _component(source: Path, owners, pyinstaller: Path) -> Component | None:
-    own = owners.get(str(source)) or owners.get(str(source.resolve()))
+    own = owners.get(str(source.resolve()))
     if own is not None:
         return None if _plain(own.name) in ("pyinstaller", "pyinstaller-hooks-contrib") else _distribution(own)
     if source.is_relative_to(ROOT) or source.is_relative_to(pyinstaller) or "site-packages" in source.parts:

@@ -17,6 +17,9 @@ FORMAT, NAME = 1, "ananta"
 # What is signed for something else can never pass as a release.
 PREFIX = b"ananta release\n"
 SIGNATURE_BYTES = 8192
+# {}: what a program does that has no key.
+NO_KEY = ("No key is built into this program that a release could be verified with, so it {}. Whoever packages it can build one in: python3 "
+          "build/dev.py package --release-key FILE.pub")
 VERSION = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){1,3}", re.ASCII)
 _SYSTEMS = {"linux": "linux", "win32": "windows", "darwin": "macos"}
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64", "aarch64": "arm64"}

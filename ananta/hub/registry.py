@@ -1,6 +1,7 @@
 """The agents of this hub: who may say that it is one, which token it gets, and whether it is there."""
 import hmac
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from ananta.agent.lanes import Lane
 from ananta.domain.agents import ONLINE, REMOVED, RESERVED_NAMES, Agent, entry
 from ananta.domain.configuration import is_address, same_host
 from ananta.domain.events import AGENT_REGISTERED, AGENT_STATUS
-from ananta.errors import Conflict, InvalidInput, NotAuthenticated, Unavailable, Unprocessable
+from ananta.errors import Conflict, InvalidInput, NotAuthenticated, StoreFailed, Unavailable, Unprocessable
 from ananta.hub import asking
 from ananta.hub.asking import NoAnswer
 from ananta.store import agents, database, tasks
@@ -18,7 +19,7 @@ from ananta.store.vault import Vault
 
 log = logging.getLogger(__name__)
 PROBE_S, PROOF_S = 2.0, 5.0
-PLACES, AGENTS = 8, 2000
+PLACES, AGENTS, TOKEN_CHARS = 8, 2000, 512
 TRIES = 3  # of a registration whose agent is changed by another one meanwhile
 
 
@@ -44,6 +45,8 @@ class Registry:
         self.offline_after_s, self.is_self, self.now = offline_after_s, is_self, now
         # Anybody may register, and each time others are asked: that must not take all threads of the server.
         self.lane = Lane("registrations", PLACES, retry_after_s=2)
+        self._lock = threading.Lock()
+        self._digests: dict[bytes, str | None] = {}
 
     def register(self, said: Announcement, credential: str | None) -> Agent:
         """Stores what an agent says of itself and returns it. credential: what the request carries as Authorization.
@@ -76,9 +79,22 @@ class Registry:
         return agent.name, [text for text in map(self._opened, sealed) if text is not None] or [None]
 
     def who_has(self, credential: str) -> str | None:
-        """Returns the name of the agent that goes by this token, None if none does."""
-        return next((each.name for each in agents.everyone() if _same(credential, self._opened(each.token))
-                     or _same(credential, self._opened(each.previous_token))), None)
+        """Returns the name of the agent that goes by this token, None if none does.
+
+        Anybody may ask, so no token is opened for it twice: of each a digest is kept as long as the agent has it."""
+        if not credential.isascii() or len(credential) > TOKEN_CHARS:
+            return None
+        shown, found, everyone = self.vault.digest(credential), None, agents.tokens()
+        with self._lock:
+            known, self._digests = self._digests, {}
+            for name, *tokens in everyone:
+                for sealed in tokens:
+                    if sealed is not None:
+                        digest = known[sealed] if sealed in known else self._digest(sealed)
+                        self._digests[sealed] = digest
+                        if digest is not None and hmac.compare_digest(shown, digest):
+                            found = name
+        return found
 
     def worked(self, url: str, token: str | None) -> None:
         """To be called when the agent has accepted a token: once that is the new one, the previous one is forgotten."""
@@ -160,14 +176,16 @@ class Registry:
     def _sealed(self, token: str | None) -> bytes | None:
         return None if token is None else self.vault.seal(token)
 
+    def _digest(self, sealed: bytes) -> str | None:
+        token = self._opened(sealed)
+        return None if token is None else self.vault.digest(token)
+
     def _opened(self, sealed: bytes | None) -> str | None:
         if sealed is None:
             return None
-        from nacl.exceptions import CryptoError
-
         try:
             return self.vault.open(sealed)
-        except (CryptoError, ValueError):
+        except StoreFailed:
             log.warning("the token of an agent cannot be opened with this SECRET_KEY: the agent has to register anew")
             return None
 
@@ -176,8 +194,8 @@ def _checked(said: Announcement) -> Announcement:
     url, name, token = said.url.strip().rstrip("/"), said.name.strip(), said.token or None
     if not name or len(name) > 64 or not name.isprintable() or name in RESERVED_NAMES:
         raise _misfit("name", "has 1 to 64 printable characters, and is neither `data` nor `status`")
-    if token is not None and (len(token) > 512 or not token.isascii() or not token.isprintable() or " " in token):
-        raise _misfit("token", "has 1 to 512 printable ASCII characters without spaces")
+    if token is not None and (len(token) > TOKEN_CHARS or not token.isascii() or not token.isprintable() or " " in token):
+        raise _misfit("token", f"has 1 to {TOKEN_CHARS} printable ASCII characters without spaces")
     if not is_address(url) or not url.isascii() or not url.isprintable() or "?" in url or "#" in url:
         raise InvalidInput(f"url={url[:100]!r} is not the address of an agent: write it like http://localhost:5001.",
                            code="agent_unreachable", details="url")

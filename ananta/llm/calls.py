@@ -159,8 +159,9 @@ class Call:
         reason = {"unknown_name": "its name is not known", "refused": "it refuses the connection",
                   "tls": "its certificate or encryption is not accepted", "silent": "it does not accept a connection",
                   }.get(failure.kind, "the connection failed")
-        return Unreached(f"Nothing answers at {place}: {reason}. Start the model server, or correct its address.",
-                         failure.kind)
+        cure = ("Correct the address, or look whether this machine can look up names." if failure.kind == "unknown_name" else
+                "Start the model server, or correct its address.")
+        return Unreached(f"Nothing answers at {place}: {reason}. {cure}", failure.kind)
 
 
 def _json_of(status: int, headers: Mapping[str, str], body: bytes, url: str, key: str | None) -> dict:

@@ -8,6 +8,7 @@ from ananta.llm.calls import ServerRefusal
 from ananta.llm.provider import JSON, SCHEMA, Target
 
 LISTED_MODELS = 8
+LOCAL = ("lmstudio", "ollama")
 
 _ABOUT_FORM = re.compile(r"response_format|json_schema|json_object|json mode|structured output|schema|grammar"
                          r"|Request\.format|invalid format", re.IGNORECASE)
@@ -66,9 +67,11 @@ def cured(refusal: ServerRefusal, target: Target, listed: Callable[[], Sequence[
     name, status, said = NAMES[target.provider], refusal.http_status, refusal.said or "no reason given"
     place = base_url(target.provider, target.url)
     if status in (401, 403):
-        variable = f"{target.provider.upper()}_API_KEY"
+        # The local servers have no setting of their own for it: few want one.
+        key = (f"{target.provider}_api_key in the configuration (the console's Settings, or POST /config)" if target.provider in LOCAL else
+               f"{target.provider.upper()}_API_KEY")
         state = "the key" if target.key else "a call without a key"
-        return Refused(f"{name} at {place} refuses {state} ({status}): check {variable}. It says: {said}", status)
+        return Refused(f"{name} at {place} refuses {state} ({status}): check {key}. It says: {said}", status)
     if _NO_MODEL.search(said):
         return no_model(target)
     if _TOO_LONG.search(said) or status == 413:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ananta import packaged
 from ananta.errors import CannotStart, StoreFailed
+from ananta.operations.service.linux import Places
 from ananta.store import files
 
 INSTALL_S = 300
@@ -89,18 +90,19 @@ class OneFile:
 
 class Folders:
     """As `ananta service install` lays a program out, and only it knows how: the new version does that itself. It keeps the
-    folder of the version before, and starts the service."""
+    folder of the version before."""
 
     def __init__(self, link: Path, started: Path):
         self.link, self.folder, self._before = link, link.parent, os.readlink(link)
         name = "ananta.exe" if os.name == "nt" else "ananta"
         self.file = link / (name if (started.parent / name).exists() else started.name)
         self.old = self.folder / self._before
+        self._unit, self._unit_before = Places().unit, _content(Places().unit)
 
     def put(self, new: Path, version: str) -> None:
         """See Program."""
         try:
-            done = subprocess.run([str(new), "service", "install"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            done = subprocess.run([str(new), "service", "install", "--no-start"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
                                   timeout=INSTALL_S, check=False, env=clean(os.environ))
             problem = None if done.returncode == 0 else " ".join(done.stderr.split())[-500:]
         except (OSError, subprocess.TimeoutExpired) as cause:
@@ -120,3 +122,24 @@ class Folders:
             files.sync_directory(self.folder)
         except OSError as cause:
             raise StoreFailed(f"{self.link} cannot be led to {self._before} again: {files.reason(cause)} Do it by hand.") from cause
+        self._unit_back()
+
+    def _unit_back(self) -> None:
+        """The new version has written its own unit, which may say what this one does not know."""
+        if self._unit_before is None or _content(self._unit) == self._unit_before:
+            return
+        try:
+            new = self._unit.with_name(f".{self._unit.name}.new")
+            new.write_bytes(self._unit_before)
+            new.chmod(0o644)
+            os.replace(new, self._unit)
+            subprocess.run(["systemctl", "daemon-reload"], stdin=subprocess.DEVNULL, capture_output=True, timeout=INSTALL_S, check=True)
+        except (OSError, subprocess.SubprocessError) as cause:
+            raise StoreFailed(f"{self._unit} cannot be put back: {cause}. `sudo {self.old / self.file.name} service install` does it.") from cause
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

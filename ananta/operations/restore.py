@@ -121,7 +121,7 @@ def _open_once(staging: Staging) -> None:
 def _start(staging: Staging, service: Service, plan: swap.Plan, wait_s: float, say: Callable[[str], None]) -> None:
     try:
         say(service.start())
-        problem = service_control.wait_healthy(staging.data, wait_s=wait_s)
+        problem = service_control.wait_healthy(service, staging.data, wait_s=wait_s)
     except AnantaError as cause:
         problem = cause.message
     if problem is None:

@@ -33,8 +33,18 @@ class Service:
         if self.manager == "systemctl":
             # After some failed starts in a row systemd refuses one more.
             self._call("reset-failed")
-        self._ask("start")
+            # It would wait until the service says that it is ready, or until systemd's own limit: who waits here has another one.
+            self._ask("start", "--no-block")
+        else:
+            self._ask("start")
         return f"started the service {self.name} ({self.manager} start {self.name})"
+
+    def failed(self) -> bool:
+        """Whether the manager has given up starting it, or has started it twice again."""
+        if self.manager != "systemctl":
+            return False
+        said = dict(line.partition("=")[::2] for line in self._call("show", "--property", "ActiveState,NRestarts").stdout.splitlines())
+        return said.get("ActiveState") == "failed" or said.get("NRestarts", "0") not in ("0", "1")
 
     def pid(self) -> int | None:
         """Returns the process that the manager takes for the service, None while it does not run."""
@@ -46,8 +56,8 @@ class Service:
             found = said.partition("PID")[2].partition(":")[2].split()
         return int(found[0]) if found and found[0].isdigit() and found[0] != "0" else None
 
-    def _ask(self, verb: str) -> None:
-        done = self._call(verb)
+    def _ask(self, verb: str, *options: str) -> None:
+        done = self._call(verb, *options)
         if done.returncode != 0:
             said = " ".join((done.stderr or done.stdout).split())[:500] or f"exit code {done.returncode}"
             raise StoreFailed(f"{self.manager} {verb} {self.name} failed: {said}. Only an administrator may do that "
@@ -89,9 +99,9 @@ def wait_stopped(data_dir: Path) -> None:
         time.sleep(PAUSE_S)
 
 
-def wait_healthy(data_dir: Path, *, version: str | None = None, wait_s: float = HEALTHY_S) -> str | None:
-    """Returns None as soon as the agent on the directory answers on /health, or what is missing after wait_s seconds.
-    version: which one it has to be."""
+def wait_healthy(service: Service, data_dir: Path, *, version: str | None = None, wait_s: float = HEALTHY_S) -> str | None:
+    """Returns None as soon as the agent on the directory answers on /health, or what is missing: after wait_s seconds, or as
+    soon as the manager has given up starting the service. version: which one it has to be."""
     until = time.monotonic() + wait_s
     problem: str | None = "it did not start"
     while time.monotonic() < until:
@@ -103,6 +113,8 @@ def wait_healthy(data_dir: Path, *, version: str | None = None, wait_s: float = 
                 problem = health(str(holder["url"]))
                 if problem is None:
                     return None
+        elif service.failed():
+            return "it ends as soon as it starts"
         time.sleep(PAUSE_S)
     return f"{problem} ({wait_s:g} s)"
 

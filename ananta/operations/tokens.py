@@ -1,10 +1,11 @@
 """`ananta token`: make, show and replace the agent token."""
 import time
+from contextlib import suppress
 
 from ananta.errors import Conflict, NotFound, Unavailable
 from ananta.operations.client import Client, agent_token
 from ananta.settings import Settings
-from ananta.store import directory
+from ananta.store import directory, files
 from ananta.store.secrets import Secrets, new_token
 
 
@@ -42,5 +43,10 @@ def rotate(settings: Settings) -> str:
 
 
 def _keep_new(settings: Settings) -> str:
-    return Secrets(settings.secrets_folder).keep_token(new_token(), now=time.time(),
-                                                       replaced=settings.agent_token).agent_token
+    folder, data_dir = settings.secrets_folder, settings.data_dir.resolve()
+    kept = Secrets(folder).keep_token(new_token(), now=time.time(), replaced=settings.agent_token)
+    if folder.parent == data_dir:
+        with suppress(OSError):
+            files.owned_like(folder, data_dir)
+    files.all_owned_like(folder.iterdir(), folder)
+    return kept.agent_token

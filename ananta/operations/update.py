@@ -76,7 +76,8 @@ def update(settings: Settings, file: Path, *, force: bool, make_backup: bool, wa
 def require_key(otherwise: str) -> None:
     """Raises CannotStart in a program that cannot verify a release. otherwise: what it does then."""
     if not KEYS:
-        raise CannotStart(f"No key is built into this program that a release could be verified with, so it {otherwise}: use a packaged one.")
+        raise CannotStart(f"{releases.NO_KEY.format(otherwise)}. Until then, stop the agent and put the new program in the place of this one by "
+                          "hand; for a service call the new one's own `service install`.")
 
 
 # --- is it what it says
@@ -220,7 +221,7 @@ class _Change:
     def _start(self, service: Service) -> None:
         try:
             self.say(service.start())
-            problem = service_control.wait_healthy(self.place.data_dir, version=self.release.version, wait_s=self.wait_s)
+            problem = service_control.wait_healthy(service, self.place.data_dir, version=self.release.version, wait_s=self.wait_s)
         except AnantaError as cause:
             problem = cause.message
         if problem is None:
@@ -232,7 +233,7 @@ class _Change:
             self._go_back()
         finally:
             self.say(service.start())
-        after = service_control.wait_healthy(self.place.data_dir, version=__version__, wait_s=self.wait_s)
+        after = service_control.wait_healthy(service, self.place.data_dir, version=__version__, wait_s=self.wait_s)
         raise StoreFailed(f"Version {self.release.version} did not become healthy: {problem}. Version {__version__} is back"
                           + (" and runs." if after is None else f", and does not answer either: {after}.") + " The log of the service says why.")
 

@@ -11,7 +11,7 @@ from ananta.domain.accounts import COMMAND_LINE, User
 from ananta.domain.redaction import Redactor
 from ananta.errors import Conflict, NotFound
 from ananta.settings import Settings
-from ananta.store import accounts, database, directory, migrations, second_factors
+from ananta.store import accounts, database, directory, files, migrations, second_factors
 from ananta.store.audit import Audit
 
 
@@ -94,6 +94,7 @@ def opened(settings: Settings, *, make: bool = False) -> Iterator[Audit]:
             yield Audit(data_dir / "audit.log", mask=Redactor([]))
         finally:
             database.close()
+            files.all_owned_like((data_dir / name for name in ("audit.log", file.name, f"{file.name}-wal", f"{file.name}-shm")), data_dir)
 
 
 @contextmanager

@@ -59,6 +59,12 @@ def remove(url: str) -> Agent:
     return agent
 
 
+def tokens() -> list[tuple[str, bytes | None, bytes | None]]:
+    """Returns of each agent that has a token its name, its token and its previous one, both sealed."""
+    found = database.rows("SELECT name, token, previous_token FROM agents WHERE token IS NOT NULL ORDER BY url")
+    return [(name, bytes(token), None if previous is None else bytes(previous)) for name, token, previous in found]
+
+
 def counts() -> dict[str, int]:
     """Returns how many agents there are: {total, online, offline}."""
     found = dict(database.rows("SELECT status, count(*) FROM agents GROUP BY status"))

@@ -2,7 +2,9 @@
 import contextlib
 import errno
 import os
+import stat
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from ananta.errors import CannotStart, JournalFailed, StoreFailed
@@ -32,6 +34,16 @@ def owned_like(path: Path, folder: Path) -> None:
         owner, now = folder.stat(), path.lstat()
         if (owner.st_uid, owner.st_gid) != (now.st_uid, now.st_gid):
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def all_owned_like(paths: Iterable[Path], folder: Path) -> None:
+    """The same for those of the files that are there, when root has worked in a folder of somebody else; whoever owns the folder cannot
+    have other files given to them by it."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            facts = path.lstat()
+            if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1:
+                owned_like(path, folder)
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -17,7 +17,7 @@ from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.types.json import Json, Jsonb
 
-from ananta.errors import CannotStart, StoreFailed
+from ananta.errors import NotThereYet, StoreFailed
 from ananta.store import migrations
 from ananta.store.database import IntegrityFailed, failed
 
@@ -57,14 +57,13 @@ class Postgres(PooledPostgresqlDatabase):
         self._announcing = threading.Lock()
 
     def prepare(self, lacking: str = migrations.TAKE) -> None:
-        """Brings the tables up to date, or says what they lack (see migrations.run_shared). Raises CannotStart."""
+        """Brings the tables up to date, or says what they lack (see migrations.run_shared). Raises NotThereYet, a CannotStart."""
         try:
             migrations.run_shared(self, lacking=lacking)
-        except StoreFailed as cause:
-            raise CannotStart(f"The database of DATABASE_URL cannot be used: {cause.message}") from cause
-        except _FAILURES as cause:
-            raise CannotStart(f"The database of DATABASE_URL cannot be used: {' '.join(str(cause).split())}. Look whether "
-                              "it runs, and whether user, password and database name are right.") from cause
+        except (StoreFailed, *_FAILURES) as cause:
+            said = " ".join((cause.message if isinstance(cause, StoreFailed) else str(cause)).split()).rstrip(".?")
+            raise NotThereYet(f"The database of DATABASE_URL cannot be used: {said}. Look whether it runs, and whether user, "
+                              "password and database name are right.") from cause
         finally:
             self.close_mine()
 

@@ -44,7 +44,7 @@ class Releases:
         """Copies a file and its signature beside it, FILE.sig, which are on disk when this returns; the same ones again
         change nothing. Raises InvalidInput, NotAllowed (the signature), Conflict, StoreFailed."""
         if not self.keys:
-            raise CannotStart("No key is built into this program that a release could be verified with, so it keeps none: use a packaged one.")
+            raise CannotStart(f"{rules.NO_KEY.format('keeps none')}.")
         text = _read(file.with_name(file.name + SIGNATURE))
         release = rules.read(text, self.keys)
         kept = Kept(name_of(release), release)

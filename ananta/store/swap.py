@@ -102,7 +102,9 @@ def back(data_dir: Path, plan: Plan, tables_back: Callable[[str], None]) -> None
 
 
 def _folder(path: Path) -> None:
-    path.mkdir(mode=files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    if not path.is_dir():
+        path.mkdir(mode=files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        files.owned_like(path, path.parent)
 
 
 def _sync(plan: Plan) -> None:

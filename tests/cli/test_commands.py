@@ -240,3 +240,10 @@ def test_a_plain_start_imports_nothing_it_does_not_need(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False,
                           env={**clean_environment(tmp_path), "PYTHONPATH": str(ROOT)}, timeout=WAIT_S)
     assert done.returncode == 0 and done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_database_that_is_not_there_yet_is_no_wrong_setting(tmp_path):
+    # systemd starts the service again after the one, and not after the other.
+    done = ananta(tmp_path, "--role", "hub", "--port", "0", DATABASE_URL="postgresql://ada:secret@127.0.0.1:1/none")
+    assert done.returncode == 75 and "Look whether it runs" in done.stderr and "secret" not in done.stderr
+    assert ananta(tmp_path, "--role", "hub", "--port", "0", DATABASE_URL="mysql://x").returncode == 2

@@ -76,6 +76,10 @@ def test_a_missing_key_is_named(tmp_path):
         assert "without a key" in text and "OPENAI_API_KEY" in text
         text = problem(findings(tmp_path, DEFAULT_PROVIDER="openai", OPENAI_URL=url, OPENAI_API_KEY="k" * 20)["model"])
         assert "the key" in text and "k" * 20 not in text
+        text = problem(findings(tmp_path, DEFAULT_PROVIDER="lmstudio", LMSTUDIO_URL=url)["model"])
+        assert "without a key" in text and "lmstudio_api_key in the configuration" in text
+    # Without an address of one's own nobody needs to be asked.
+    assert "ANTHROPIC_API_KEY_FILE" in problem(findings(tmp_path, DEFAULT_PROVIDER="anthropic")["model"])
 
 
 def test_who_can_reach_a_model_server_of_this_machine_is_said(tmp_path):

@@ -148,6 +148,20 @@ def test_systemd_accepts_the_unit_and_finds_it_well_contained(installed):
     assert float(re.search(r"Overall exposure level for ananta.service: ([0-9.]+)", done.stdout)[1]) <= 2.0, done.stdout
 
 
+def test_a_token_that_was_made_is_shown_also_when_the_rest_fails(tmp_path):
+    folder = image(tmp_path / "root")
+    (folder / "etc/systemd").mkdir()
+    (folder / "etc/systemd/system").write_text("in the way")
+    done = service(folder, "install")
+    token = (folder / "etc/ananta/credentials/agent_token").read_text().strip()
+    assert done.returncode == 2 and "etc/systemd/system" in done.stderr and token in done.stdout
+    # Nothing is shown that is not kept.
+    other = image(tmp_path / "other")
+    (other / "etc/ananta").write_text("in the way")
+    done = service(other, "install")
+    assert done.returncode == 2 and done.stdout == ""
+
+
 def test_a_second_installation_keeps_token_settings_and_what_the_operator_wrote(tmp_path):
     folder = image(tmp_path / "root")
     first = service(folder, "install", "--port", "5001", "--default-provider", "ollama")

@@ -25,6 +25,8 @@ def test_systemd_hears_of_start_life_and_stop(start, tmp_path):
         worker = start("worker", NOTIFY_SOCKET=path, WATCHDOG_USEC="300000")
         assert receiver.recv(1024).decode() == f"READY=1\nSTATUS=listening on {worker.url}"
         assert worker.get("/health").status_code == 200
+        # Others read the journal.
+        assert worker.line_with("console ").split()[1] == f"{worker.url}/ui/"
         assert receiver.recv(1024) == receiver.recv(1024) == b"WATCHDOG=1"
         assert worker.stop() == 0
         rest = []

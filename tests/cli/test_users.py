@@ -182,3 +182,17 @@ def _until(terminal: int, text: str) -> str:
         if select.select([terminal], [], [], 0.2)[0]:
             found += os.read(terminal, 4096).decode()
     return found
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root works for others")
+def test_what_root_makes_for_a_service_belongs_to_the_service(tmp_path):
+    data, elsewhere = tmp_path / "data", tmp_path / "of root"
+    data.mkdir(mode=0o700)
+    os.chown(data, 12345, 12345)
+    elsewhere.write_text("")
+    os.link(elsewhere, data / "ananta.db-wal")  # as somebody might who has the folder
+    assert ananta(tmp_path, "user", "add", "ada", "--generate").returncode == 0
+    assert ananta(tmp_path, "token", "new").returncode == 0
+    foreign = {each.name for each in data.rglob("*") if each.lstat().st_uid != 12345}
+    assert foreign <= {"ananta.db-wal"} and elsewhere.stat().st_uid == 0
+    assert {"audit.log", "ananta.db", "secrets"} <= {each.name for each in data.iterdir()}

@@ -1,4 +1,5 @@
 """The executable under test: the one of ANANTA_EXECUTABLE, else built from these sources, once for all that run tests."""
+import base64
 import hashlib
 import importlib.util
 import os
@@ -9,11 +10,16 @@ from pathlib import Path
 
 import fasteners
 import pytest
+from nacl.signing import SigningKey
 
 from tests.conftest import ROOT
 
 INPUTS = ("ananta.py", "ananta.spec", "LICENSE", "requirements.txt", "build/requirements.txt")
 CACHE = ROOT / ".pyi" / "tested"
+# Whose releases the executable under test takes: anybody's, so it is for tests alone.
+KEY = SigningKey(hashlib.sha256(b"for tests alone").digest())
+PUBLIC = base64.b64encode(bytes(KEY.verify_key)).decode()
+ENVIRONMENT = {**os.environ, "ANANTA_RELEASE_KEYS": PUBLIC}
 
 
 def path() -> Path:
@@ -31,7 +37,7 @@ def path() -> Path:
                 if old.is_dir():
                     shutil.rmtree(old)
             done = subprocess.run([sys.executable, str(ROOT / "build" / "package.py"), "--bare", "--changed", "--output",
-                                   str(output)], capture_output=True, text=True, check=False)
+                                   str(output)], capture_output=True, text=True, env=ENVIRONMENT, check=False)
             if done.returncode != 0:
                 _leave_out(f"it could not be built: {done.stdout}{done.stderr}")
             (output / "done").touch()
@@ -57,7 +63,7 @@ def inputs() -> list[Path]:
 
 
 def _key() -> str:
-    seen = hashlib.sha256(sys.version.encode())
+    seen = hashlib.sha256(sys.version.encode() + PUBLIC.encode())
     for file in inputs():
         seen.update(f"\0{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
     return seen.hexdigest()[:16]

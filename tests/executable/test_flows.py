@@ -1,6 +1,8 @@
 """The main flows, by the built file."""
 import json
+import os
 import re
+import shutil
 import ssl
 import subprocess
 import sys
@@ -11,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import requests
 
-from tests.conftest import ROOT, Ananta
+from tests.conftest import ROOT, WAIT_S, Ananta, clean_environment
+from tests.executable import built
 from tests.hub.conftest import begin_team, proposes, task
 
 pytestmark = pytest.mark.executable
@@ -148,3 +151,27 @@ def test_the_licences_of_all_parts_are_inside(ananta, executable):
     for sentence in ("Permission is hereby granted", "Zope Public License", "GNU LESSER GENERAL PUBLIC LICENSE",
                      "PYTHON SOFTWARE FOUNDATION LICENSE", "Bootloader Exception", "PostgreSQL Global Development Group"):
         assert sentence in text, sentence
+
+
+@pytest.mark.skipif("ANANTA_EXECUTABLE" in os.environ, reason="the given file may know another key")
+def test_it_takes_a_signed_file_in_its_own_place(executable, tmp_path):
+    program, new, key = tmp_path / "bin" / executable.name, tmp_path / executable.name, tmp_path / "a.key"
+    program.parent.mkdir()
+    for each in (program, new):
+        shutil.copy(executable, each)
+    key.write_text(bytes(built.KEY).hex())
+
+    def call(*words) -> subprocess.CompletedProcess:
+        return subprocess.run([*map(str, words)], cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_S, check=False,
+                              env=clean_environment(tmp_path))
+
+    assert json.loads(call(program, "version", "--json").stdout)["release_keys"] == [built.PUBLIC]
+    assert call(sys.executable, ROOT / "build" / "sign.py", "sign", key, new).returncode == 0
+    assert "nothing to do" in call(program, "update", new).stderr  # the same version
+    old = program.stat().st_ino
+    done = call(program, "update", "--force", new)
+    assert done.returncode == 0 and "is in its place" in done.stdout, done.stderr
+    assert program.stat().st_ino != old == program.with_name(f"{program.stem}.old{program.suffix}").stat().st_ino
+    with new.open("ab") as file:
+        file.write(b"\n")
+    assert "is not the file that was signed" in call(program, "update", "--force", new).stderr

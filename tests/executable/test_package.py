@@ -35,7 +35,7 @@ def test_another_build_elsewhere_gives_the_same_bytes(executable, tmp_path):
     folder.mkdir()
     built.copy_of_sources(folder)
     done = subprocess.run([sys.executable, "build/package.py", "--bare", "--changed"], cwd=folder, capture_output=True,
-                          text=True, env={**os.environ, "PYTHONHASHSEED": "42", "TZ": "Asia/Tokyo"}, check=False)
+                          text=True, env={**built.ENVIRONMENT, "PYTHONHASHSEED": "42", "TZ": "Asia/Tokyo"}, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     made = {file.name: file.read_bytes() for file in (folder / "dist").iterdir()}
     known = {file.name: file.read_bytes() for file in executable.parent.iterdir() if file.name != "done"}
@@ -74,6 +74,30 @@ def test_the_bill_names_what_is_inside(bill, package):
 @pytest.mark.skipif(sys.platform != "linux", reason="names libraries as Linux does")
 def test_the_version_of_openssl_is_named(bill):
     assert [each["version"].split(".")[0] for each in bill["components"] if each["name"] == "libcrypto"] == ["3"]
+
+
+def test_only_a_public_key_is_built_in(package, tmp_path):
+    key, private, none = (tmp_path / name for name in ("a.key.pub", "a.key", "b"))
+    key.write_text(built.PUBLIC + "\n")
+    private.write_text(bytes(built.KEY).hex() + "\n")
+    none.write_text("c2hvcnQ=\n")
+    other = "A" * 43 + "="
+    assert package.release_keys([key, key], f"{other}, {built.PUBLIC}") == [built.PUBLIC, other]
+    assert package.release_keys([], "") == []
+    for file in (private, none, tmp_path / "missing"):
+        with pytest.raises(SystemExit, match=r"build/sign\.py keygen") as refused:
+            package.release_keys([file], "")
+        assert bytes(built.KEY).hex() not in str(refused.value)
+    with pytest.raises(SystemExit, match="ANANTA_RELEASE_KEYS"):
+        package.release_keys([], "not a key")
+
+
+def test_the_module_with_the_keys_has_each_once(package):
+    import contents
+
+    found: dict = {}
+    exec(contents.release_key_module(["a", "b", "a"]), found)
+    assert found["KEYS"] == ("a", "b")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="packs .tar.xz")

@@ -173,6 +173,16 @@ def test_who_may_read(start_hub, original, newer, database_url, start):
     assert {each["username"] for each in audit(hub, "release_downloaded")} == {"alpha", "admin", "admin_via_token"}
 
 
+def test_wrong_tokens_are_counted_by_address(hub):
+    def shows(token: str):
+        return hub.get("/releases", headers={"Authorization": f"Bearer {token}"})
+
+    assert [shows(f"guess-{number}").status_code for number in range(30)] == [401] * 30
+    refused = shows("guess")
+    assert refused.status_code == 429 and int(refused.headers["Retry-After"]) > 0
+    assert shows(HUB).status_code == 200 and hub.get("/tasks", headers={"Authorization": "Bearer guess"}).status_code == 401
+
+
 def test_slow_downloads_leave_the_threads_and_the_memory_to_others(hub, original, maker, tmp_path):
     big = tmp_path / "big"
     with big.open("wb") as file:

@@ -232,6 +232,8 @@ LAYS_OUT = """
 
 def install(given, say, **more):
     import os, shutil, sys
+
+    assert more["start"] is False  # that is the business of the version that watches over it
     from pathlib import Path
 
     top = Path({top!r})
@@ -274,9 +276,22 @@ def test_the_private_key_stays_outside_of_the_tree(maker, tmp_path):
     assert stat.S_IMODE(maker.key.stat().st_mode) == 0o600
     again = maker.sign("keygen", maker.key, "--into", maker.built_in)
     assert again.returncode == 1  # never over another one
-    assert maker.key.read_text().strip() not in maker.built_in.read_text()
+    public = maker.key.with_name("private.key.pub")
+    assert maker.key.read_text().strip() not in maker.built_in.read_text() + public.read_text()
+    assert public.read_text().strip() in maker.built_in.read_text()
     # The one in the tree has no key of a test.
     assert (ROOT / "ananta" / "release_key.py").read_text() != maker.built_in.read_text()
+
+
+def test_making_a_key_changes_nothing_in_the_tree(maker, newer, tmp_path):
+    before = (ROOT / "ananta" / "release_key.py").read_bytes()
+    done = maker.sign("keygen", tmp_path / "my.key")
+    public = tmp_path / "my.key.pub"
+    assert done.returncode == 0 and (ROOT / "ananta" / "release_key.py").read_bytes() == before
+    assert (tmp_path / "my.key").read_text().strip() not in done.stdout and public.read_text().strip() in done.stdout
+    assert maker.sign("sign", tmp_path / "my.key", newer, "--version", "9.0.0").returncode == 0
+    assert maker.sign("verify", newer, "--key", public).returncode == 0
+    assert maker.sign("verify", newer, "--key", maker.key.with_name("private.key.pub")).returncode == 1
 
 
 def test_a_second_key_is_for_the_time_of_a_change(maker, newer, tmp_path):

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from ananta.agent.events import Events
 from ananta.domain.agents import Agent, by_name
 from ananta.errors import CannotStart, NotFound
+from ananta.hub.registry import Registry
 from ananta.store import agents, database, leases, stats
 from ananta.store.vault import Vault
 
@@ -102,3 +104,29 @@ def test_of_several_agents_of_one_name_the_one_seen_last_has_it():
         "alpha": "http://b", "alpha (http://alpha:5000)": ALPHA.url, "c": "http://c"}
     assert shown["c"] == {"name": "c", "url": "http://c", "role": "worker", "status": "online", "last_seen": 10.0,
                           "resources": None, "model": None, "commands": None, "has_token": True}
+
+
+class CountingVault(Vault):
+    opened = 0
+
+    def open(self, sealed: bytes) -> str:
+        self.opened += 1
+        return super().open(sealed)
+
+
+def test_tokens_are_opened_once_however_many_wrong_ones_are_shown(both):
+    vault = CountingVault("the secret key")
+    registry = Registry(vault=vault, events=Events(), registration_token=None, own_token=lambda token: False, offline_after_s=lambda: 300.0)
+    for number in range(10):
+        assert agents.save(Agent(f"http://agent-{number}", f"agent-{number}", token=vault.seal(f"token-{number}"),
+                                 previous_token=vault.seal(f"before-{number}")), None)
+    assert agents.save(Agent("http://open", "open"), None)
+    assert [registry.who_has(wrong) for wrong in ("guess", "", "tokén-1", "x" * 600, "before-")] == [None] * 5
+    assert (registry.who_has("token-3"), registry.who_has("before-7")) == ("agent-3", "agent-7") and vault.opened == 20
+    # A changed token counts at once, an altered one stops nobody else.
+    was = agents.find("http://agent-3")
+    assert agents.save(replace(was, token=vault.seal("new"), previous_token=None), was)
+    was = agents.find("http://agent-4")
+    assert agents.save(replace(was, token=b"altered", previous_token=None), was)
+    assert [registry.who_has(each) for each in ("new", "token-3", "token-4", "token-5")] == ["agent-3", None, None, "agent-5"]
+    assert vault.opened == 22

@@ -13,6 +13,7 @@ from ananta.llm.catalog import CHARS_PER_TOKEN, SPARE_TOKENS, LanguageModels
 from ananta.llm.locating import LOCAL
 from ananta.llm.provider import Model, Target
 from ananta.operations.checks.finding import Answer, Case
+from ananta.operations.checks.network import CLOUD
 from ananta.settings import is_loopback
 from ananta.store.configuration import ConfigFile
 
@@ -26,6 +27,12 @@ def model(case: Case) -> Iterator[Answer]:
                                       settings_module.configuration_defaults(settings), settings.given)
     models = LanguageModels(retries=0, backoff=1.0, max_context_tokens=settings.lmstudio_max_context_tokens,
                             history_path=None, locate_local=True)
+    setting = configuration.model()
+    if setting.provider in CLOUD and not (setting.key or setting.explicit):
+        yield False, (f"{setting.provider} wants a key, and none is set: put it into a file for you alone and name that with "
+                      f"{setting.provider.upper()}_API_KEY_FILE, or choose another DEFAULT_PROVIDER.")
+        models.close()
+        return
     try:
         good, text, seconds = ModelWatch(lambda: models, configuration, enabled=False).report()
         if not good:

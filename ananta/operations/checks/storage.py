@@ -46,7 +46,7 @@ def configuration(case: Case) -> Iterator[Answer]:
 
 def disk(case: Case) -> Iterator[Answer]:
     free = shutil.disk_usage(_nearest(case.data_dir)).free
-    yield free > DISK_LOW_BYTES, f"{free / (1 << 30):.1f} GiB free" + (
+    yield free > DISK_LOW_BYTES, (f"{free / (1 << 30):.1f} GiB free" if free >= 1 << 30 else f"{free >> 20} MiB free") + (
         "" if free > DISK_LOW_BYTES else ": no records can be written when it is full, and then nothing runs. Make room.")
 
 

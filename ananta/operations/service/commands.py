@@ -1,15 +1,15 @@
 """`ananta service install | uninstall | status`, whatever the system is."""
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ananta import settings as settings_module
-from ananta.errors import CannotStart, InvalidInput
+from ananta.errors import AnantaError, CannotStart, InvalidInput
 from ananta.operations import doctor
 from ananta.operations.checks.finding import Finding
 from ananta.operations.service import linux, plan
-from ananta.operations.service.choices import ADMIN_PASSWORD, TOKEN, choose
+from ananta.operations.service.choices import ADMIN_PASSWORD, TOKEN, Installation, choose
 from ananta.settings import Settings
 from ananta.store import directory
 
@@ -30,17 +30,19 @@ class Status:
 
 
 def install(given: Mapping[str, str], say: Say, *, dry_run: bool, root: Path | None = None, user: bool = False,
-            firewall: bool = False) -> None:
+            firewall: bool = False, start: bool = True) -> None:
     """Installs the service, or brings it up to date: then its data, its token and its settings stay.
 
     given: settings that were given as options, field name → text; root: the top of an image to lay it out in (Linux); user:
-    start it when this person signs in; firewall: let others reach it (both Windows). Raises CannotStart, InvalidInput
+    start it when this person signs in; firewall: let others reach it (both Windows); start: also start the service, else
+    only lay it out (Linux). Raises CannotStart, InvalidInput
     and SettingInvalid."""
     choices = choose(given)
     if sys.platform == "win32":
         from ananta.operations.service import windows_commands
 
         _refuse("--root", root)
+        _refuse("--no-start", not start)
         made = windows_commands.installation(choices, user=user, firewall=firewall, dry_run=dry_run)
     else:
         _refuse("--user", user)
@@ -48,14 +50,24 @@ def install(given: Mapping[str, str], say: Say, *, dry_run: bool, root: Path | N
         places = _places(root)
         if not dry_run:
             linux.require(places)
-        made = linux.installation(choices, places)
+        made = linux.installation(choices, places, start=start)
     if dry_run:
         say(plan.told(made.steps))
         return
-    plan.do(made.steps)
-    for name, value in made.shown_once.items():
-        say(SHOWN[name].format(value, user=made.settings.initial_admin_user))
+    try:
+        plan.do(made.steps)
+    except AnantaError:
+        # What is kept already is not made again: this is the only time that it can be shown.
+        _show(made, {step.path.name for step in made.steps if isinstance(step, plan.File) and step.secret and step.is_done()}, say)
+        raise
+    _show(made, made.shown_once, say)
     say(made.closing)
+
+
+def _show(made: Installation, names: Container[str], say: Say) -> None:
+    for name, value in made.shown_once.items():
+        if name in names:
+            say(SHOWN[name].format(value, user=made.settings.initial_admin_user))
 
 
 def uninstall(say: Say, *, purge: bool, dry_run: bool, root: Path | None = None, user: bool = False) -> None:
@@ -161,4 +173,4 @@ def _places(root: Path | None) -> linux.Places:
 
 def _refuse(option: str, value: object) -> None:
     if value:
-        raise InvalidInput(f"{option} is not for this system: it is for {'Linux' if option == '--root' else 'Windows'}.")
+        raise InvalidInput(f"{option} is not for this system: it is for {'Linux' if option in ('--root', '--no-start') else 'Windows'}.")

@@ -59,8 +59,8 @@ class Places:
         return self.at("/usr/local/bin/ananta")
 
 
-def installation(choices: Choices, places: Places) -> Installation:
-    """Returns what an installation would do; changes nothing. Raises CannotStart, InvalidInput and SettingInvalid."""
+def installation(choices: Choices, places: Places, *, start: bool = True) -> Installation:
+    """Returns what an installation would do; changes nothing. start: also start the service. Raises CannotStart, InvalidInput and SettingInvalid."""
     head = variables.HEAD.format(credentials="/etc/ananta/credentials")
     before = places.variables.read_text() if places.variables.exists() else f'{head}ANONYMOUS_READS="off"\n'
     text = variables.changed(before, choices.variables())
@@ -76,8 +76,8 @@ def installation(choices: Choices, places: Places) -> Installation:
         File(places.variables, text), Folder(places.unit.parent, ours=False), File(places.unit, _unit(settings.role, names))]
     if not os.path.lexists(places.command) or _is_ours(places):
         steps += [Folder(places.command.parent, ours=False), Link(places.command, "/opt/ananta/current/ananta")]
-    steps += [*_start(places), *(Remove(each) for each in _outdated(places))]
-    return Installation(tuple(steps), settings, made, _closing(settings, places))
+    steps += [*_start(places, start), *(Remove(each) for each in _outdated(places))]
+    return Installation(tuple(steps), settings, made, _closing(settings, places, start))
 
 
 def removal(places: Places, *, purge: bool) -> list[Step]:
@@ -190,20 +190,22 @@ def _is_user(places: Places) -> bool:
         return False
 
 
-def _start(places: Places) -> list[Step]:
+def _start(places: Places, start: bool) -> list[Step]:
     if places.image:
         return [Command(("systemctl", f"--root={places.root}", "enable", f"{NAME}.service"))]
+    steps: list[Step] = [Command(("systemctl", "daemon-reload")), Command(("systemctl", "enable", f"{NAME}.service"))]
     cure = f"See why: journalctl -u {NAME} -n 30"
-    return [Command(("systemctl", "daemon-reload")), Command(("systemctl", "enable", f"{NAME}.service")),
-            Command(("systemctl", "restart", f"{NAME}.service"), cure=cure)]
+    return [*steps, Command(("systemctl", "restart", f"{NAME}.service"), cure=cure)] if start else steps
 
 
 def _is_ours(places: Places) -> bool:
     return places.command.is_symlink() and os.readlink(places.command).startswith("/opt/ananta/")
 
 
-def _closing(settings: settings_module.Settings, places: Places) -> str:
+def _closing(settings: settings_module.Settings, places: Places, start: bool) -> str:
     if places.image:
         return f"Laid out in {places.root}; the service starts with the image."
+    if not start:
+        return f"It is laid out, and this version runs from the next start on: sudo systemctl restart {NAME}"
     return (f"The {settings.role} runs as a service and starts with this machine: http://127.0.0.1:{settings.port}\n"
             f"next      sudo ananta service status; its log: journalctl -u {NAME} -f; its settings: /etc/ananta/ananta.env")

@@ -57,6 +57,13 @@ class File:
             os.fsync(file.fileno())
         os.replace(new, self.path)
 
+    def is_done(self) -> bool:
+        """Whether the file is there as it has to be."""
+        try:
+            return self.path.read_text(encoding="utf-8") == self.content
+        except (OSError, UnicodeDecodeError):
+            return False
+
 
 @dataclass(frozen=True)
 class Link:

@@ -5,9 +5,9 @@ UNIT = """\
 [Unit]
 Description=Ananta {role}: a language model's terminal, under control
 Wants=network-online.target
-After=network-online.target
-StartLimitIntervalSec=60
-StartLimitBurst=5
+After=network-online.target postgresql.service
+# It goes on trying: what it needs, such as a database elsewhere, may be there later.
+StartLimitIntervalSec=0
 
 [Service]
 # The program says itself when it answers, and goes on saying so while it answers itself.
@@ -16,8 +16,8 @@ NotifyAccess=main
 WatchdogSec=60
 ExecStart={program}
 Restart=on-failure
-RestartSec=2
-# 2: a setting is not possible. Trying again would not help.
+RestartSec=5
+# 2: a setting is not possible, or a file is damaged. Trying again would not help.
 RestartPreventExitStatus=2
 # It lets commands finish for a moment and records them; it is stopped within ten seconds.
 KillMode=mixed
@@ -71,12 +71,14 @@ SystemCallFilter=~@mount @swap @reboot @module @raw-io @clock @cpu-emulation @de
 
 # --- What is left open, and why. Each can be closed with `systemctl edit {name}`.
 # PrivateNetwork, IPAddressDeny: it is called over the network, and calls models and its hub, wherever they are.
+# RestrictAddressFamilies: IP as above; AF_UNIX for the journal and local databases, AF_NETLINK for `ip`, `ss` and looking up names.
 # SocketBindDeny: a command may start a server; the policy asks about that first.
 # PrivateUsers: `ls -l` would show nobody as the owner of almost everything.
 # ProtectProc, ProcSubset: `ps`, `top`, `free` and `uptime` are what people ask for most.
 # MemoryDenyWriteExecute: PowerShell, Node and Java translate programs while they run, and would not start.
 # SystemCallFilter=~@privileged: `ping` sets its capabilities, `tar` and `cp -p` set owners; without capabilities both gain nothing.
 # SystemCallFilter=~@resources: `nice`, `ulimit` and the time limits of commands use it.
+# DeviceAllow: ProtectClock opens the clock for reading, nothing else.
 # RootDirectory: commands are about this machine.
 # A further folder for commands to change: ReadWritePaths=/srv/project; homes: ProtectHome=read-only
 

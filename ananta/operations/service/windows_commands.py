@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ananta import settings as settings_module
-from ananta.errors import CannotStart, NotFound
+from ananta.errors import CannotStart, NotFound, NotThereYet
 from ananta.operations.service import layout, variables, windows, windows_system
 from ananta.operations.service.choices import Choices, Installation
 from ananta.operations.service.plan import Step
@@ -58,16 +58,17 @@ def run(load: Callable[[], Settings], say: Callable[[str], None], *, user: bool)
     service = windows_service.WindowsService(windows.NAME)
     service.connect()
     sys.stdout = sys.stderr = windows_service.EventLog(windows.DISPLAY)  # type: ignore[assignment]
-    code = 1
     try:
         # Not a folder in which commands can write: `.env` and blacklist.txt are looked for here.
         os.chdir(places.state)
         code = app.serve(load(), say, service)
-    except settings_module.SettingInvalid as error:
+    except NotThereYet:
+        raise
+    except CannotStart as error:
         code = 2
         print(f"ananta: {error.message}")
-    finally:
-        service.stopped(code)
+    # Whatever else ends it is told to nobody: the manager takes that for a failure, and starts the service again.
+    service.stopped(code)
     return code
 
 

@@ -8,6 +8,7 @@ from bottle import Bottle, HTTPResponse, request
 
 from ananta.agent.lanes import Lane
 from ananta.store.audit import Audit
+from ananta.store.limits import Limit
 from ananta.store.releases import Kept, Releases
 from ananta.web import server
 from ananta.web.access import AUTH, Access, Caller
@@ -15,6 +16,7 @@ from ananta.web.streams import LAST
 
 AGENT = "agent"
 PLACES, RETRY_S = 32, 5
+WRONG_TRIES, WINDOW_S = 30, 60
 FILE, TEXT = "application/octet-stream", "text/plain; charset=utf-8"
 # Of ranges only the one that goes on with a file; others are answered with all of it, as without one.
 REST = re.compile(r"bytes=([0-9]{1,12})-", re.ASCII)
@@ -40,6 +42,7 @@ class ReleaseRoutes:
     def __init__(self, releases: Releases, access: Access, audit: Audit, *, who_has: Callable[[str], str | None]):
         self.releases, self.access, self.audit, self.who_has = releases, access, audit, who_has
         self.lane = Lane("downloads", PLACES, retry_after_s=RETRY_S)
+        self.tries = Limit("tokens for releases", WRONG_TRIES, WINDOW_S)
 
     def mount(self, app: Bottle) -> None:
         app.get("/releases", callback=self.listed, access=AUTH, otherwise=self.by_agent, gives=list[ReleaseAnswer])
@@ -77,9 +80,16 @@ class ReleaseRoutes:
         return HTTPResponse(content, status, headers)
 
     def by_agent(self, environ: dict, **_: str) -> Caller | None:
-        """Returns the agent of this hub whose token the header has, as a caller."""
+        """Returns the agent of this hub whose token the header has, as a caller. Raises TooManyRequests for an address from which too
+        many wrong ones came."""
         presented = self.access.credential(environ) if "HTTP_AUTHORIZATION" in environ else None
-        name = self.who_has(presented[0]) if presented and presented[0] else None
+        if not presented or not presented[0]:
+            return None
+        address = self.access.address(environ)
+        self.tries.check(address)
+        name = self.who_has(presented[0])
+        if name is None:
+            self.tries.failed(address)
         return None if name is None else Caller(AGENT, name, False, "header")
 
 
