@@ -57,12 +57,16 @@ function touched(parts, reasons, cwd, decision) {
 
 const DECIDED = ["proposal_used", "proposal_refused", "proposal_expired"];
 
-/** How a run ended. */
+const ENDINGS = { interrupted: "run.stopped", unknown: "run.unknown", denied: "run.denied", not_run: "run.notrun" };
+
+/** How a run ended, in a word. */
+export function ending({ exit_code, state }) {
+  return h("span", { class: "pill " + (exit_code === 0 ? "good" : "bad") }, ENDINGS[state] ? t(ENDINGS[state]) : exit_code === 0 ? t("run.good") : t("run.bad", { n: exit_code }));
+}
+
+/** How a run ended, how long it took, and who wanted it. */
 export function outcome({ exit_code, duration, state, decided_by }) {
-  const good = exit_code === 0;
-  const text = state === "interrupted" ? t("run.stopped") : state === "unknown" ? t("run.unknown") : state === "denied" ? t("run.denied") :
-    good ? t("run.good") : t("run.bad", { n: exit_code });
-  return h("p", { class: "row" }, h("span", { class: "pill " + (good ? "good" : "bad") }, text),
+  return h("p", { class: "row" }, ending({ exit_code, state }),
     duration === undefined || duration === null ? null : h("span", { class: "muted" }, seconds(duration)),
     decided_by ? h("span", { class: "muted" }, t("run.by", { name: decided_by })) : null);
 }

@@ -28,7 +28,7 @@ export default {
   "run": "Ausführen", "edit": "Ändern", "no": "Nein, weil …", "stop": "Anhalten", "edit.label": "Der Befehl, wie er sein soll", "edit.save": "Diesen nehmen",
   "no.label": "Warum nicht? Das Modell schlägt dann etwas anderes vor.", "no.example": "Zum Beispiel: nur nachsehen, nichts löschen", "no.send": "Ablehnen",
   "no.done": "Abgelehnt.", "no.done.because": "Abgelehnt: {reason}",
-  "run.now": "Es läuft gerade", "run.for": "Läuft seit {time}", "run.good": "fertig", "run.bad": "Exit-Code {n}", "run.stopped": "angehalten", "run.unknown": "Ende unbekannt", "run.denied": "verboten", "run.by": "entschieden von {name}",
+  "run.now": "Es läuft gerade", "run.for": "Läuft seit {time}", "run.good": "fertig", "run.bad": "Exit-Code {n}", "run.notrun": "nicht gelaufen", "run.stopped": "angehalten", "run.unknown": "Ende unbekannt", "run.denied": "verboten", "run.by": "entschieden von {name}",
   "output": "Ausgabe", "output.none": "Es wurde nichts ausgegeben.", "output.more": "Mehr zeigen (noch {n} Zeichen)", "output.end": "Zum Ende",
 
   "inbox.waiting": "warten", "inbox.count": "Einer wartet auf eine Entscheidung | {n} warten auf eine Entscheidung", "inbox.many": "Mehr als {n} warten auf eine Entscheidung; dies sind die ältesten",

@@ -28,7 +28,7 @@ export default {
   "run": "Run", "edit": "Edit", "no": "No, because …", "stop": "Stop", "edit.label": "The command as it should be", "edit.save": "Use this",
   "no.label": "Why not? The model proposes something else then.", "no.example": "For example: only look, delete nothing", "no.send": "Refuse",
   "no.done": "Refused.", "no.done.because": "Refused: {reason}",
-  "run.now": "It runs now", "run.for": "Running for {time}", "run.good": "done", "run.bad": "exit code {n}", "run.stopped": "stopped", "run.unknown": "unknown how it ended", "run.denied": "denied", "run.by": "decided by {name}",
+  "run.now": "It runs now", "run.for": "Running for {time}", "run.good": "done", "run.bad": "exit code {n}", "run.notrun": "was not run", "run.stopped": "stopped", "run.unknown": "unknown how it ended", "run.denied": "denied", "run.by": "decided by {name}",
   "output": "Output", "output.none": "It printed nothing.", "output.more": "Show more ({n} characters left)", "output.end": "To the end",
 
   "inbox.waiting": "waiting", "inbox.count": "One waits for a decision | {n} wait for a decision", "inbox.many": "More than {n} wait for a decision; these are the oldest",
