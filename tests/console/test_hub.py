@@ -94,16 +94,46 @@ def test_a_card_is_moved_by_a_finger_that_holds_it(console, hub):
     page.wait_for_function("id => fetch('/tasks/' + id).then(answer => answer.json()).then(task => task.status === 'done')", arg=task_id)
 
 
+def test_a_swipe_moves_the_board_and_a_held_card_does_too(console, hub):
+    task(hub, "Carry me far", status="backlog")
+    page = console(hub, width=390)
+    board(page)
+    card = column(page, "backlog").get_by_text("Carry me far")
+    card.wait_for()
+    box, place = card.bounding_box(), page.locator(".board")
+    x, y = box["x"] + 60, box["y"] + 10
+    driver = page.context.new_cdp_session(page)
+    touch = lambda kind, *points: driver.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": a, "y": b} for a, b in points]})  # noqa: E731
+    touch("touchStart", (x + 150, y))
+    for step in range(1, 8):
+        touch("touchMove", (x + 150 - 25 * step, y))
+    touch("touchEnd")
+    page.wait_for_function("() => document.querySelector('.board').scrollLeft > 50")
+    place.evaluate("board => board.scrollTo(0, 0)")
+    box = card.bounding_box()
+    touch("touchStart", (box["x"] + 60, box["y"] + 10))
+    page.locator("body > .tile").wait_for()
+    touch("touchMove", (380, box["y"] + 10))
+    page.wait_for_function("() => { const board = document.querySelector('.board'); return board.scrollLeft + board.clientWidth >= board.scrollWidth - 2; }")
+    touch("touchMove", (200, box["y"] + 10))
+    touch("touchEnd")
+    column(page, "done").get_by_text("Carry me far").wait_for()
+
+
 def test_the_board_is_live_and_filters(console, hub):
     page = console(hub)
     board(page)
-    task(hub, "Made elsewhere", tags=["red"])
+    task_id = task(hub, "Made before", tags=["red"])
+    column(page, "to-do").get_by_text("Made before").wait_for()
+    hub.request("PATCH", f"/tasks/{task_id}", json={"title": "Made elsewhere"})
     column(page, "to-do").get_by_text("Made elsewhere").wait_for()
     page.get_by_label("Search").fill("elsewhere")
     assert page.locator(".tile").count() == 1
     page.get_by_label("Search").fill("no such words")
     assert page.locator(".tile").count() == 0
     page.get_by_label("Search").fill("")
+    hub.post(f"/tasks/{task_id}/archive")
+    page.locator(".tile").get_by_text("Made elsewhere").wait_for(state="detached")
     page.get_by_label("What is to be done?").fill("Made here")
     page.get_by_role("button", name="New task").click()
     column(page, "backlog").get_by_text("Made here").wait_for()

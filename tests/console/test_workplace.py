@@ -18,13 +18,14 @@ def test_agents_show_what_they_ran_and_how_another_one_joins(console, hub, joine
     eventually(lambda: hub.get("/agents").json()["alpha"]["model"])
     page.reload()
     card.get_by_text("fake-instruct").wait_for()
-    card.get_by_text("0 / 8").wait_for()
+    card.get_by_text("/ 8").wait_for()
     command = page.locator("pre.command")
     assert command.inner_text() == f"sudo ./ananta service install --agent-name alpha --hub-url {hub.url} --agent-url http://10.0.0.5:5000"
+    assert page.get_by_role("button", name="Copy").is_disabled()
     page.get_by_label("How").select_option("terminal")
     page.get_by_label("Name", exact=True).fill("it's; rm -rf /")
     page.get_by_label("Address at which").fill("http://build-2:5001")
-    assert command.inner_text() == f"./ananta token new\n./ananta --agent-name 'its; rm -rf /' --hub-url {hub.url} --agent-url http://build-2:5001"
+    assert command.inner_text() == f"./ananta token new\n./ananta --agent-name 'its; rm -rf /' --hub-url {hub.url} --agent-url http://build-2:5001 --port 5001"
     page.get_by_label("Search").fill("no such agent")
     assert page.locator(".agent").count() == 0
     page.get_by_label("Search").fill("ALPHA")

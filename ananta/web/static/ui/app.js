@@ -145,6 +145,8 @@ async function open() {
   if (!session) return;
   const [name, ...parameters] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
   const view = mine().find((each) => each.name === name) ?? mine()[0];
+  // An address of what this person has not, or nobody.
+  if (name !== view.name) history.replaceState(null, "", "#/" + view.name);
   showing.abort();
   showing = new AbortController();
   const { signal } = showing;
@@ -235,7 +237,7 @@ addEventListener("keydown", (event) => {
 function help(views) {
   const dialog = h("dialog", { "aria-labelledby": "help-title", onclose: () => dialog.remove() }, h("div", { class: "stack" },
     h("h2", { id: "help-title" }, t("help")),
-    h("dl", { class: "keys" }, views.map((each, at) => [h("dt", null, h("kbd", null, at + 1)), h("dd", null, t("view." + each.name))]),
+    h("dl", { class: "keys" }, views.slice(0, 9).map((each, at) => [h("dt", null, h("kbd", null, at + 1)), h("dd", null, t("view." + each.name))]),
       [["/", "help.field"], ["J K", "help.move"], ["R", "run"], ["E", "edit"], ["N", "no"], ["Ctrl ↵", "help.send"], ["?", "help"]].map(([key, text]) =>
         [h("dt", null, h("kbd", null, key)), h("dd", null, t(text))])),
     h("form", { method: "dialog" }, h("button", { class: "button primary" }, t("close")))));

@@ -72,4 +72,5 @@ export default {
   "agents.model": "Model", "agents.model.none": "none", "agents.context": "Context", "agents.tokens": "{n} tokens", "agents.sure": "Remove {name}? Its tasks keep its address. If it still runs, it comes back with its next registration.",
   "job.token age": "Token age", "job.statistics": "Statistics", "job.backup": "Backup", "job.heartbeat": "Heartbeat", "job.task history": "Task history", "job.sign-ins": "Sign-ins", "job.answers": "Answers", "job.proposals": "Proposals", "job.backups": "Backups", "job.terminal log archive": "Terminal log archive", "job.task archive": "Task archive", "job.archive clean-up": "Archive clean-up", "job.shared records": "Shared records",
   "proposal.run": "{name} has run it.", "proposal.refused": "{name} has refused it.", "proposal.expired": "Nobody decided in time.",
+  "board.failed": "failed", "board.made": "{title} is made; the filters hide it.", "task.team": "Team", "task.team.none": "none", "task.archive": "Archive", "agents.near": "You see this hub from its own machine: for another machine, write the hub's address there instead of this one.",
 };

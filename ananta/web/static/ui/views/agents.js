@@ -69,11 +69,16 @@ export default function agents({ session, signal }) {
   refresh();
   const command = h("pre", { class: "command", tabindex: "0" }), copied = h("small", { role: "status" });
   const name = h("input", { value: "alpha", maxlength: 64, oninput: () => join() }), address = h("input", { placeholder: "http:" + "//10.0.0.5:5000", oninput: () => join() });
+  const copy = button(t("copy"), () => navigator.clipboard?.writeText(command.textContent).then(() => put(copied, t("agents.copied")), () => put(copied, t("agents.notcopied"))) ?? put(copied, t("agents.notcopied")), { kind: "small", sign: "copy" });
+  const near = h("p", { class: "muted" }, t("agents.near"));
   const way = h("select", { onchange: () => join() }, ["service", "terminal", "windows"].map((each) => h("option", { value: each }, t("agents.way." + each))));
 
   /** The worker needs a token, for without one only its own machine reaches it, and an address at which this hub reaches it. */
   function join() {
-    const options = ["--agent-name", name.value, "--hub-url", location.origin, "--agent-url", address.value || address.placeholder].map(quoted).join(" ");
+    const url = address.value || address.placeholder, port = /:(\d+)\/?$/.exec(url)?.[1] ?? "5000";
+    const options = ["--agent-name", name.value, "--hub-url", location.origin, "--agent-url", url, ...(port === "5000" ? [] : ["--port", port])].map(quoted).join(" ");
+    copy.disabled = !address.value;
+    near.hidden = !/^(localhost|127\.|\[::1\])/.test(location.hostname);
     put(copied);
     put(command, readable({ service: "sudo ./ananta service install ", terminal: "./ananta token new\n./ananta ", windows: ".\\ananta.exe token new\n.\\ananta.exe " }[way.value] + options));
   }
@@ -82,7 +87,7 @@ export default function agents({ session, signal }) {
   return h("div", { class: "narrow stack" }, h("div", { class: "head" }, h("h1", null, t("view.agents")), h("div", { class: "filters" }, find.field)), told, status, list, h("div", { class: "row" }, find.more),
     session.admin ? h("section", { class: "card stack", "aria-labelledby": "join" }, h("h2", { id: "join" }, t("agents.join")), h("p", { class: "muted" }, t("agents.join.how")),
       h("div", { class: "fields" }, labelled(t("agents.way"), way), labelled(t("templates.name"), name), labelled(t("agents.url"), address)), command,
-        h("div", { class: "row" }, button(t("copy"), () => navigator.clipboard?.writeText(command.textContent).then(() => put(copied, t("agents.copied")), () => put(copied, t("agents.notcopied"))) ?? put(copied, t("agents.notcopied")), { kind: "small", sign: "copy" }), copied)) : null);
+        near, h("div", { class: "row" }, copy, copied)) : null);
 }
 
 /** As one word of a shell, whatever was typed. */

@@ -83,5 +83,5 @@ export default function audit({ signal }) {
   news.addEventListener("again", () => load(0), { signal });
   load(0);
   return h("div", { class: "narrow stack" }, h("div", { class: "head" }, h("h1", null, t("view.audit")), h("div", { class: "row" }, button(t("audit.verify"), verify, { kind: "small" }), button(t("audit.export"), save, { kind: "small" }))),
-    h("div", { class: "filters slim" }, who, what, words, since, until), told, verified, status, h("div", { class: "card" }, list, h("div", { class: "row" }, more)));
+    h("div", { class: "filters slim" }, who, what, words, h("label", { class: "dated" }, t("audit.since"), since), h("label", { class: "dated" }, t("audit.until"), until)), told, verified, status, h("div", { class: "card" }, list, h("div", { class: "row" }, more)));
 }

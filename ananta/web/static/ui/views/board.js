@@ -7,7 +7,7 @@ import { wrong } from "../command.js";
 
 export const COLUMNS = ["backlog", "to-do", "in-progress", "done"];
 const SAME = { todo: "to-do", created: "to-do", open: "to-do", assigned: "in-progress", proposing: "in-progress", completed: "done" };
-const FIRST = 200, NEXT = 1000, HEIGHT = 92, BEYOND = 5, HOLD_MS = 300, FEW = 8;
+const FIRST = 200, NEXT = 1000, HEIGHT = 92, BEYOND = 5, HOLD_MS = 300, FEW = 8, LOOK_MS = 300, EDGE = 48;
 
 /** The column that a status stands for. */
 export function columnOf(status) {
@@ -20,7 +20,7 @@ const slim = ({ id, title, description, status, run_state, priority, tags, team_
   text: `${id} ${title ?? ""} ${(description ?? "").slice(0, 2000)} ${tags.join(" ")}`.toLowerCase() });
 
 export default function board({ signal }) {
-  const tasks = new Map(), changed = new Map(), told = h("div"), status = h("p", { class: "muted", role: "status" });
+  const tasks = new Map(), changed = new Map(), unread = new Set(), names = new Map(), told = h("div"), status = h("p", { class: "muted", role: "status" });
   let held = null, due = 0, loading = true, offered = 0;
 
   const filter = (name, all) => h("select", { "aria-label": t(all), onchange: draw, "data-name": name }, h("option", { value: "" }, t(all)));
@@ -62,8 +62,7 @@ export default function board({ signal }) {
     for (const each of tasks.values()) {
       const found = lanes.get(each.status);
       if (!found) rest += 1;
-      else if ((!team.value || each.team_id === team.value) && (!agent.value || each.agent === agent.value) && (!tag.value || each.tags.includes(tag.value)) &&
-        words.every((word) => each.text.includes(word))) found.tasks.push(each);
+      else if (fits(each, words)) found.tasks.push(each);
     }
     for (const each of lanes.values()) {
       each.tasks.sort((one, other) => other.updated_at - one.updated_at);
@@ -74,9 +73,14 @@ export default function board({ signal }) {
     if (!loading && offered !== tasks.size) {
       offered = tasks.size;
       put(status);
-      offer(agent, new Set([...tasks.values()].map((each) => each.agent).filter(Boolean)));
+      offer(agent, new Set([...tasks.values()].map((each) => each.agent).filter(Boolean)), (url) => names.get(url) ?? url);
       offer(tag, new Set([...tasks.values()].flatMap((each) => each.tags)));
     }
+  }
+
+  function fits(each, words) {
+    return (!team.value || each.team_id === team.value) && (!agent.value || each.agent === agent.value) && (!tag.value || each.tags.includes(tag.value)) &&
+      words.every((word) => each.text.includes(word));
   }
 
   function settle(lane) {
@@ -112,7 +116,7 @@ export default function board({ signal }) {
     const wanted = [...values].sort().slice(0, 200);
     if (known.join("\n") !== wanted.join("\n")) {
       const chosen = select.value;
-      select.replaceChildren(select.options[0], ...wanted.map((value) => h("option", { value }, name(value))));
+      select.replaceChildren(select.options[0], ...wanted.map((value) => h("option", { value }, line(name(value), 60))));
       select.value = wanted.includes(chosen) ? chosen : "";
     }
     select.hidden = !wanted.length;
@@ -138,7 +142,7 @@ export default function board({ signal }) {
     const item = h("li", { "data-id": task.id, "data-mark": mark }, h("a", { class: "tile" + (held === task.id ? " held" : ""), href: "#/task/" + encodeURIComponent(task.id), draggable: "false", "data-task": task.id,
       "aria-describedby": "board-keys", onkeydown: (event) => keys(event, task), onpointerdown: (event) => drag(event, task), onclick: (event) => dragged && event.preventDefault() },
       h("b", null, line(task.title, 160)),
-      h("small", null, h("span", null, line(task.tags.join(" · ") || task.id, 40)), h("span", null, task.run_state === "executing" ? h("span", { class: "dot" }) : null, " ", ago(task.updated_at)))));
+      h("small", null, h("span", null, line([names.get(task.agent), ...task.tags].filter(Boolean).join(" · ") || task.id, 40)), h("span", null, task.run_state === "failed" ? h("span", { class: "pill bad" }, t("board.failed")) : null, task.run_state === "executing" ? h("span", { class: "dot" }) : null, " ", ago(task.updated_at)))));
     item.firstChild.style.top = at * HEIGHT + 4 + "px";
     return item;
   }
@@ -148,7 +152,7 @@ export default function board({ signal }) {
     const before = { status: task.status, updated_at: task.updated_at };
     lanes.get(column).scroll.scrollTop = 0;
     shift(task, column);
-    put(status, t("board.moved", { title: task.title.slice(0, 80), column: t("board." + column) }));
+    put(status, line(t("board.moved", { title: task.title.slice(0, 80), column: t("board." + column) })));
     try {
       await patch("/tasks/" + encodeURIComponent(task.id), { status: column });
       put(told);
@@ -193,6 +197,14 @@ export default function board({ signal }) {
     const touch = event.pointerType === "touch", from = { x: event.clientX, y: event.clientY }, ending = new AbortController();
     let ghost = null, over = null, timer = 0;
     dragged = false;
+    const place = lanes.get(COLUMNS[0]).element.parentNode;
+    let edge = 0;
+    /** At an edge of the board what lies beyond it comes. */
+    const slide = () => {
+      if (!ghost) return;
+      if (edge) place.scrollLeft += edge * 8;
+      requestAnimationFrame(slide);
+    };
     const begin = () => {
       dragged = true;
       ghost = event.target.closest(".tile").cloneNode(true);
@@ -200,9 +212,11 @@ export default function board({ signal }) {
       Object.assign(ghost.style, { position: "fixed", width: "220px", pointerEvents: "none", zIndex: 20, left: "0", top: "0", right: "auto" });
       document.body.append(ghost);
       follow(from);
+      slide();
     };
     const follow = ({ x, y }) => {
       ghost.style.transform = `translate(${x - 40}px, ${y - 20}px) rotate(2deg)`;
+      edge = x < EDGE ? -1 : x > innerWidth - EDGE ? 1 : 0;
       const column = document.elementFromPoint(x, y)?.closest(".column");
       if (column === over) return;
       over?.classList.remove("over");
@@ -215,6 +229,7 @@ export default function board({ signal }) {
       ghost?.remove();
       over?.classList.remove("over");
       if (ghost && drop && over) move(task, over.dataset.column);
+      ghost = null;
       setTimeout(() => {
         dragged = false;
       });
@@ -228,6 +243,8 @@ export default function board({ signal }) {
       if (ghost) follow({ x: moved.clientX, y: moved.clientY });
     }, options);
     addEventListener("touchmove", (moved) => ghost && moved.preventDefault(), { ...options, passive: false });
+    // Held for long, a link has a menu of its own on a phone.
+    addEventListener("contextmenu", (shown) => touch && shown.preventDefault(), options);
     addEventListener("pointerup", () => end(true), options);
     addEventListener("pointercancel", () => end(false), options);
   }
@@ -238,13 +255,31 @@ export default function board({ signal }) {
     if (known) {
       changed.set(known, data);
       due ||= requestAnimationFrame(apply);
-      return;
     }
-    const found = await get("/tasks/" + encodeURIComponent(data.id), { signal }).catch(() => null);
-    if (found) tasks.set(found.id, slim(found));
+    if (!unread.size) setTimeout(read, LOOK_MS);
+    unread.add(data.id);
+  }, { signal });
+
+  /** What an event does not tell: title, tags, agent, and that a task is archived. Of many everything is asked for. */
+  async function read() {
+    const ids = [...unread];
+    unread.clear();
+    if (signal.aborted) return;
+    if (ids.length > 4 * FEW) return load();
+    await Promise.all(ids.map(async (id) => {
+      try {
+        const found = slim(await get("/tasks/" + encodeURIComponent(id), { signal }));
+        const known = tasks.get(id);
+        tasks.set(id, known ? Object.assign(known, found, { updated_at: Math.max(known.updated_at, found.updated_at) }) : found);
+      } catch (problem) {
+        if (problem.status === 404) tasks.delete(id);
+      }
+    }));
+    offered = 0;
     cancelAnimationFrame(due);
     due = requestAnimationFrame(draw);
-  }, { signal });
+  }
+
   news.addEventListener("again", load, { signal });
   addEventListener("resize", draw, { signal });
 
@@ -257,6 +292,8 @@ export default function board({ signal }) {
       title.sent();
       put(told);
       draw();
+      const [words, found] = [text.value.toLowerCase().split(/\s+/).filter(Boolean), tasks.get(made.id)];
+      put(status, fits(found, words) ? null : h("a", { href: "#/task/" + encodeURIComponent(made.id) }, line(t("board.made", { title: found.title.slice(0, 80) }))));
     } catch (problem) {
       put(told, wrong(problem));
     }
@@ -264,8 +301,13 @@ export default function board({ signal }) {
 
   for (const each of [team, agent, tag]) each.hidden = true;
   get("/teams", { signal }).then((found) => {
-    const names = new Map(found.map((each) => [each.id, each.name]));
-    offer(team, names.keys(), (id) => names.get(id));
+    const teams = new Map(found.map((each) => [each.id, each.name]));
+    offer(team, teams.keys(), (id) => teams.get(id));
+  }, () => null);
+  get("/agents?format=list", { signal }).then((found) => {
+    for (const each of found) names.set(each.url, each.name);
+    offered = 0;
+    draw();
   }, () => null);
   load();
   requestAnimationFrame(draw);

@@ -3,7 +3,7 @@
 import { h, put, line, readable, button } from "../dom.js";
 import { t, time, seconds } from "../text.js";
 import { get, news, query } from "../api.js";
-import { commandText, outcome, wrong } from "../command.js";
+import { commandText, ending, outcome, wrong } from "../command.js";
 import { output } from "../output.js";
 
 const STEP = 100, MOST = 1000, EVERY_MS = 4000;
@@ -45,7 +45,7 @@ export default function log({ session, signal, parameters }) {
     const id = String(record.id ?? record.timestamp), place = h("div", { class: "details", hidden: true, id: "log-" + id });
     const toggle = h("button", { class: "entry", type: "button", "aria-expanded": "false", "aria-controls": place.id, "data-id": id, onclick: () => turn(place.hidden) },
       h("time", { class: "muted" }, time(record.timestamp)),
-      h("span", { class: "pill " + (record.exit_code === 0 ? "good" : "bad") }, record.exit_code === 0 ? t("log.good") : record.state === "denied" ? t("log.denied") : String(record.exit_code)),
+      ending(record),
       h("code", null, line(record.command ?? (record.tool_calls ?? []).map((each) => each.name).join(", "))),
       h("span", { class: "muted" }, seconds(record.duration ?? 0)));
     function turn(on) {
@@ -63,7 +63,7 @@ export default function log({ session, signal, parameters }) {
     const task = record.task_id;
     return [record.reason ? h("p", { class: "said" }, readable(record.reason)) : null, record.command ? commandText(record.command) : null,
       outcome(record), output(record.output ?? ""),
-      h("p", { class: "muted said" }, t("log.where", { agent: record.agent ?? "" }), task ? [" · ", session.role === "hub" ? h("a", { href: "#/task/" + encodeURIComponent(task) }, readable(task)) : readable(task)] : null,
+      h("p", { class: "muted said" }, t("log.where", { agent: record.agent ?? "" }), task ? [" · ", session.role === "hub" && !task.startsWith("ask-") ? h("a", { href: "#/task/" + encodeURIComponent(task) }, readable(task)) : readable(task)] : null,
         record.cwd ? [" · ", h("code", null, readable(record.cwd))] : null)];
   }
 

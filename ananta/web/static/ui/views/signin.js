@@ -1,6 +1,6 @@
 // The only thing that a browser sees that is not signed in.
 
-import { h, put, labelled } from "../dom.js";
+import { h, put, button, labelled } from "../dom.js";
 import { t } from "../text.js";
 import { get, post } from "../api.js";
 import { wrong } from "../command.js";
@@ -9,7 +9,7 @@ export default function signIn({ problem, good, role, entered, settings }) {
   const told = h("div", null, !problem ? null : good ? h("p", { class: "done", role: "status" }, problem) : wrong({ message: problem })), place = h("div");
   const show = (found) => put(place, found === "hub" ? users(told, entered) : code(told, entered));
   if (role) show(role);
-  else get("/session", { quiet: true }).then((found) => show(found.role), (failure) => put(told, wrong(failure)));
+  else get("/session", { quiet: true }).then((found) => show(found.role), (failure) => put(told, wrong(failure), button(t("again"), () => location.reload())));
   return h("main", { class: "gate" }, h("div", { class: "card" },
     h("div", { class: "brand" }, h("img", { src: "/ui/icon.svg", alt: "" }), h("h1", null, t("signin.title"))), told, place,
     settings()));

@@ -24,6 +24,7 @@ export default function taskView({ parameters: [id], signal }) {
       waitingCards();
     } catch (problem) {
       if (problem.name !== "AbortError") put(told, wrong(problem));
+      form.hidden = problem.status === 404;
     }
   }
 
@@ -58,10 +59,10 @@ export default function taskView({ parameters: [id], signal }) {
     title.focus();
   }
 
-  const choices = { agents: get("/agents?format=list", { signal }).catch(() => []), templates: get("/templates", { signal }).catch(() => []) };
+  const choices = { agents: get("/agents?format=list", { signal }).catch(() => []), templates: get("/templates", { signal }).catch(() => []), teams: get("/teams", { signal }).catch(() => []) };
 
   async function side() {
-    const [agents, templates] = await Promise.all([choices.agents, choices.templates]), saved = h("p", { class: "muted", role: "status" });
+    const [agents, templates, teams] = await Promise.all([choices.agents, choices.templates, choices.teams]), saved = h("p", { class: "muted", role: "status" });
     const choose = (label, value, options, act) => {
       const select = h("select", { onchange: async () => {
         try {
@@ -71,7 +72,7 @@ export default function taskView({ parameters: [id], signal }) {
           put(saved, wrong(problem));
           select.value = value;
         }
-      } }, options.map(([each, name]) => h("option", { value: each, selected: each === value }, name)));
+      } }, options.map(([each, name]) => h("option", { value: each, selected: each === value }, line(name, 80))));
       return labelled(label, select);
     };
     const also = (options, value, name) => (value && !options.some(([each]) => each === value) ? [...options, [value, name ?? value]] : options);
@@ -82,6 +83,7 @@ export default function taskView({ parameters: [id], signal }) {
       choose(t("task.priority"), task.priority, also(PRIORITIES.map((each) => [each, each]), task.priority), (value) => patch(path, { priority: value })),
       choose(t("task.agent"), task.assigned_agent_url ?? "", also([["", t("task.agent.none")], ...agents.map((each) => [each.url, each.name])], task.assigned_agent_url),
         (value) => (value ? post(path + "/assign", { agent_url: value }) : post(path + "/unassign"))),
+      teams.length ? choose(t("task.team"), task.team_id ?? "", also([["", t("task.team.none")], ...teams.map((each) => [each.id, each.name])], task.team_id), (value) => patch(path, { team_id: value || null })) : null,
       choose(t("task.template"), task.template_id ?? "", also([["", t("task.template.none")], ...templates.map((each) => [each.id, each.name])], task.template_id), (value) => patch(path, { template_id: value || null })),
       saved, h("dl", { class: "facts" },
         task.tags.length ? h("div", null, h("dt", null, t("task.tags")), h("dd", null, readable(task.tags.join(", ")))) : null,
@@ -89,7 +91,16 @@ export default function taskView({ parameters: [id], signal }) {
         task.subtasks.length ? h("div", null, h("dt", null, t("task.subtasks")), task.subtasks.map((each) => h("dd", null, link(each.id, `${each.description ?? each.id} (${each.status})`)))) : null,
         h("div", null, h("dt", null, t("task.created")), h("dd", null, time(task.created_at))),
         h("div", null, h("dt", null, t("task.updated")), h("dd", null, time(task.updated_at)))),
-      h("a", { href: "#/log/" + encodeURIComponent(id) }, t("task.log"))));
+      h("div", { class: "row spread" }, h("a", { href: "#/log/" + encodeURIComponent(id) }, t("task.log")), button(t("task.archive"), archive, { kind: "small" }))));
+  }
+
+  async function archive() {
+    try {
+      await post(path + "/archive");
+      location.hash = "#/board";
+    } catch (problem) {
+      put(told, wrong(problem));
+    }
   }
 
   function link(to, text) {
@@ -175,6 +186,6 @@ export default function taskView({ parameters: [id], signal }) {
   news.addEventListener("again", refresh, { signal });
   steps.append(h("li", { "data-none": true, class: "muted" }, t("task.steps.none")));
   refresh();
-  return h("div", null, h("p", null, h("a", { href: "#/board" }, "← " + t("task.back")), h("span", { class: "muted" }, " · ", readable(id))), told,
+  return h("div", null, h("p", { class: "crumb" }, h("a", { href: "#/board" }, "← " + t("task.back")), h("span", { class: "muted" }, " · ", readable(id))), told,
     h("div", { class: "columns" }, h("div", { class: "stack" }, about, form, thinking, waiting, h("h2", null, t("task.steps")), steps), facts));
 }
