@@ -71,7 +71,7 @@ def test_a_default_comes_back_with_save(console, hub):
     assert not setting(page, "http_timeout").get_by_role("button", name="default").is_visible()
 
 
-def test_what_the_server_says_is_german_where_that_is_chosen(console, hub):
+def test_what_the_server_says_is_german_where_that_is_chosen(console, hub, llm):
     page = console(hub, language="de-DE")
     go(page, hub, "settings")
     row = setting(page, "command_timeout")
@@ -90,16 +90,18 @@ def test_what_the_server_says_is_german_where_that_is_chosen(console, hub):
     go(page, hub, "status")
     page.get_by_text("Schlüssel im Betrieb geändert").wait_for()
     assert "UTC" not in page.locator("main").inner_text()
-    go(page, hub, "users")
+    llm.error(400, {"error": "on purpose"})
     answers = page.evaluate("""async () => {
       const { get, post } = await import("/ui/api.js");
       const { named } = await import("/ui/text.js");
       const said = async (asked) => (await asked.catch((problem) => problem)).message;
-      return [await said(get("/tasks/nowhere")), await said(post("/step/execute", { proposal_id: "P-0" })), await said(post("/teams", { name: 3 })),
+      return [await said(get("/tasks/nowhere")), await said(post("/step/execute", { proposal_id: "P-0" })), await said(post("/teams", { name: 3 })), await said(post("/step/propose", { prompt: "x" })),
         named("priority", "High"), named("priority", "Odd"), named("deed", "login_failed")];
     }""")
+    llm.well()
     assert answers[0] == "Die Aufgabe nowhere gibt es nicht (mehr)." and answers[1] == "Diesen Vorschlag gibt es nicht mehr. Fragen Sie noch einmal."
-    assert answers[2].startswith("Das geht so nicht: ") and answers[3:] == ["Hoch", "Odd", "Anmeldung misslungen"]
+    assert answers[2].startswith("Das geht so nicht: ") and "hat die Frage abgelehnt (400): on purpose. Fragen Sie noch einmal" in answers[3]
+    assert answers[4:] == ["Hoch", "Odd", "Anmeldung misslungen"]
 
 
 def test_an_error_says_what_a_person_does(console, hub, llm):

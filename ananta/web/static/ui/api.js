@@ -68,9 +68,12 @@ function problem(status, body) {
   const { code = "http_" + status, retry_after: wait = 1, reasons = [] } = body;
   const said = (body.message ?? t("error.http", { n: status })).replace(/: (GET )?\/[^ ]+ lists [^.]+\./, ".");
   const known = translated(said), key = "error." + (/^missing_|(name|template)_required$/.test(code) && !has("error." + code) ? "missing" : code);
-  const why = reasons.map((each) => translated(each) ?? each).join("; ");
-  const message = known ?? (has(key) ? t(key, { message: /[.!?]$/.test(said) ? said : said + ".", reasons: why, time: span(wait), field: body.details ?? "", cid: body.cid ?? "" }) : said);
-  return new Problem(message, code, status, body, known ? "" : said);
+  const why = reasons.map((each) => translated(each) ?? each).join("; "), own = has(key) ? t(key) : null;
+  // A text that begins with the server's sentence adds to it; any other one stands in for it.
+  if (known !== null && !own?.startsWith("{message}")) return new Problem(known, code, status, body);
+  const full = known ?? said, whole = /[.!?]$/.test(full) ? full : full + ".";
+  return new Problem(own === null ? said : t(key, { message: whole, reasons: why, time: span(wait), field: body.details ?? "", cid: body.cid ?? "" }),
+    code, status, body, known === null && body.message ? said : "");
 }
 
 export const get = (path, options) => request("GET", path, undefined, options);
