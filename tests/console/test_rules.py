@@ -1,5 +1,6 @@
 """The console's views for what is set and what is allowed."""
 import json
+import re
 
 from ananta.domain.configuration import KEYS
 from tests.console.conftest import LOOKS, clean, go, violations
@@ -88,7 +89,7 @@ def test_what_the_server_says_is_german_where_that_is_chosen(console, hub, llm):
         page.locator("li .said").get_by_text(words).wait_for()
     assert "parameter transformation" in page.locator("li [lang=en]").inner_text()
     go(page, hub, "status")
-    page.get_by_text("Schlüssel im Betrieb geändert").wait_for()
+    page.get_by_text(re.compile(r"^\d+ Schlüssel im Betrieb geändert$")).wait_for()
     assert "UTC" not in page.locator("main").inner_text()
     llm.error(400, {"error": "on purpose"})
     answers = page.evaluate("""async () => {
