@@ -28,6 +28,14 @@ class LiveConfiguration:
         """What GET /config answers: everything, secrets as a mask."""
         return rules.masked(self._whole)
 
+    def defaults(self) -> dict:
+        """What would count if nobody had changed anything, secrets as a mask."""
+        return rules.masked(rules.effective({}, self._defaults))
+
+    def changed(self) -> frozenset[str]:
+        """The keys that somebody has changed."""
+        return frozenset(self._stored)
+
     def secrets(self) -> list[str]:
         """The values that must never be stored or shown."""
         return [self._whole[key] for key in self._whole if key.endswith("_api_key") and self._whole[key]]

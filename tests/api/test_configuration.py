@@ -159,3 +159,10 @@ def test_every_key_has_a_meaning_and_its_bounds(guarded):
     about = {each["name"]: each["meaning"] for each in keys}
     assert all(field.metadata["meaning"] == about[field.name] for field in listed() if field.name in about)
     assert guarded.get("/config/keys", auth=False).status_code == 401
+    assert not any(each["changed"] for each in keys) and {each["name"]: each["default"] for each in keys}["command_timeout"] == 60
+    guarded.post("/config", json={"command_timeout": 61, "openai_api_key": "sk-secret-0123456789"})
+    changed = {each["name"]: each["default"] for each in guarded.get("/config/keys").json() if each["changed"]}
+    assert changed == {"command_timeout": 60, "openai_api_key": None}
+    guarded.post("/config", json={"command_timeout": None, "openai_api_key": None})
+    # The rest of /config is other spellings of these.
+    assert set(guarded.get("/config").json()) - set(about) == {"provider", "model", "llm_config"}

@@ -1,17 +1,23 @@
 """The files of the console: small, complete, and of one origin."""
+import ast
 import gzip
 import re
 
 import pytest
 
+from ananta.domain.configuration import KEYS
+from ananta.domain.standard_teams import SCRUM_TASKS
 from ananta.web.routes import console
 from tests.conftest import ROOT
 
 UI = ROOT / "ananta" / "web" / "static" / "ui"
 MOST_BYTES = 120_000
+MOST_SAID_BYTES = 12_000  # packed: what the server says in German, which only a German reader loads
 # What is loaded before a sentence can be typed.
 FIRST = ("index.html", "style.css", "icon.svg", "app.js", "dom.js", "api.js", "text.js", "live.js", "streams.js", "worker.js", "en.js", "de.js",
-         "views/signin.js", "views/ask.js", "command.js", "output.js")
+         "views/signin.js", "views/ask.js", "command.js", "said.js", "output.js")
+# Errors of a start, and of the command line: no page can meet them.
+OF_STARTS = {"cannot_start", "setting_invalid", "directory_busy", "file_damaged"}
 
 
 def catalogue(name: str) -> dict[str, str]:
@@ -34,9 +40,50 @@ def test_every_key_that_is_used_is_there():
             assert key in en, (file.name, key)
 
 
+def named_by(*methods: str, keyword: str = "") -> set[str]:
+    """The words that the server's calls of these methods have in their first two places, or those of a keyword or class field."""
+    found = set()
+    for file in (ROOT / "ananta").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            given: list[ast.expr] = []
+            if isinstance(node, ast.Call):
+                given = [each.value for each in node.keywords if each.arg == keyword]
+                if isinstance(node.func, ast.Attribute) and node.func.attr in methods:
+                    given += node.args[:2]
+            elif isinstance(node, ast.ClassDef):
+                given = [each.value for each in node.body if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == keyword]
+            found |= {each.value for each in given if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+    return {each for each in found if re.fullmatch(r"[A-Za-z]+(_[A-Za-z]+)*", each)}
+
+
+def test_what_the_server_names_has_a_german_text():
+    known = {**catalogue("de"), **catalogue("said-de")}
+    wanted = {f"key.{name}" for name in KEYS}
+    codes = named_by(keyword="code") - OF_STARTS
+    assert len(codes) > 60
+    wanted |= {f"error.{code}" for code in codes}
+    # Only what is written to the audit trail; `_note` notes turns of a model, too, in a log of its own.
+    deeds = {each for each in named_by("write", "note", "_note") if "_" in each and not each.startswith("llm_")}
+    assert {"login_failed", "config_updated", "team_type_role_linked"} <= deeds
+    wanted |= {f"deed.{deed}" for deed in deeds}
+    offered = re.search(r"PRIORITIES = (\[.+?\])", (UI / "views" / "task.js").read_text(encoding="utf-8"))
+    assert offered
+    wanted |= {f"priority.{each}" for each in [*ast.literal_eval(offered[1]), *(each.priority for each in SCRUM_TASKS)]}
+    assert wanted <= known.keys(), sorted(wanted - known.keys())
+    # What is English here has its English where the server says it, in nothing else.
+    assert not catalogue("said-de").keys() & catalogue("de").keys()
+
+
+def test_a_german_text_of_the_server_has_its_parts():
+    for words, text in catalogue("said-de").items():
+        if not words.startswith("error."):
+            assert set(re.findall(r"\{(=?\w)\}", text)) <= set(re.findall(r"\{(=?\w)\}", words)), words
+
+
 def test_all_files_together_are_small_as_they_travel():
-    found = [each.read_bytes() for each in UI.rglob("*") if each.is_file()]
-    assert sum(len(gzip.compress(each, 9)) for each in found) <= 0.6 * MOST_BYTES
+    packed = {each.relative_to(UI).as_posix(): len(gzip.compress(each.read_bytes(), 9)) for each in UI.rglob("*") if each.is_file()}
+    assert packed.pop("said-de.js") <= MOST_SAID_BYTES
+    assert sum(packed.values()) <= 0.6 * MOST_BYTES
     first = [UI / name for name in FIRST]
     assert sum(each.stat().st_size for each in first) <= MOST_BYTES
 

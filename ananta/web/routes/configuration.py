@@ -15,12 +15,15 @@ ANY_OBJECT = ({"type": "object"},)
 
 @dataclass
 class KeyAnswer:
-    """meaning: what the key is for; allowed: its bounds, in words; secret: its value is never shown."""
+    """meaning: what the key is for; allowed: its bounds, in words; secret: its value is never shown; default: the value that
+    counts while changed is false."""
 
     name: str
     meaning: str
     allowed: str
     secret: bool
+    default: object
+    changed: bool
 
 
 class ConfigurationRoutes:
@@ -39,10 +42,11 @@ class ConfigurationRoutes:
         return self.configuration.shown()
 
     def keys(self) -> list[KeyAnswer]:
-        """What may be changed: each key with its meaning, what is allowed, and whether it is a secret. Those that are settings,
-        too, mean what `ananta --help` says."""
+        """What may be changed: each key with its meaning, what is allowed, whether it is a secret, its default, and whether
+        somebody has changed it. Those that are settings, too, mean what `ananta --help` says."""
         about = {field.name: field.metadata["meaning"] for field in listed()}
-        return [KeyAnswer(name, about.get(name) or key.meaning, key.allowed, key.secret)
+        defaults, changed = self.configuration.defaults(), self.configuration.changed()
+        return [KeyAnswer(name, about.get(name) or key.meaning, key.allowed, key.secret, defaults.get(name), name in changed)
                 for name, key in KEYS.items()]
 
     def change(self) -> dict:

@@ -1,11 +1,15 @@
 // The one way to the data: the public interface, as this page's session. What fails becomes a sentence.
 
-import { t, has } from "./text.js";
+import { t, has, words, translated, span } from "./text.js";
 
-/** What went wrong: `message` is for people, `code` and `status` for programs (status 0: no answer at all). */
+/**
+ * What went wrong: `message` is for people, `foreign` the part of it that is not in their language (see said.js), `code` and
+ * `status` are for programs (status 0: no answer at all).
+ */
 export class Problem extends Error {
-  constructor(message, code, status, body = {}) {
+  constructor(message, code, status, body = {}, foreign = "") {
     super(message);
+    this.foreign = foreign;
     this.code = code;
     this.status = status;
     this.body = body;
@@ -53,11 +57,23 @@ export async function request(method, path, body, { signal, key, quiet = false }
   }
   tell("online");
   const content = answer.headers.get("Content-Type")?.startsWith("application/json") ? await answer.json().catch(() => null) : null;
+  await words;
   if (answer.ok) return content;
   if (answer.status === 401 && !quiet) tell("signed-out");
-  const code = content?.code ?? "http_" + answer.status;
-  throw new Problem(has("error." + code) ? t("error." + code) : content?.message ?? t("error.http", { n: answer.status }),
-    code, answer.status, content ?? {});
+  throw problem(answer.status, content ?? {});
+}
+
+/** What the server says, told to a person: what to do here stands in for what programs would do. */
+function problem(status, body) {
+  const { code = "http_" + status, retry_after: wait = 1, reasons = [] } = body;
+  const said = (body.message ?? t("error.http", { n: status })).replace(/: (GET )?\/[^ ]+ lists [^.]+\./, ".");
+  const known = translated(said), key = "error." + (/^missing_|(name|template)_required$/.test(code) && !has("error." + code) ? "missing" : code);
+  const why = reasons.map((each) => translated(each) ?? each).join("; "), own = has(key) ? t(key) : null;
+  // A text that begins with the server's sentence adds to it; any other one stands in for it.
+  if (known !== null && !own?.startsWith("{message}")) return new Problem(known, code, status, body);
+  const full = known ?? said, whole = /[.!?]$/.test(full) ? full : full + ".";
+  return new Problem(own === null ? said : t(key, { message: whole, reasons: why, time: span(wait), field: body.details ?? "", cid: body.cid ?? "" }),
+    code, status, body, known === null && body.message ? said : "");
 }
 
 export const get = (path, options) => request("GET", path, undefined, options);

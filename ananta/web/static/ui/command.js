@@ -1,7 +1,8 @@
 // A proposed command: what it is, what the policy says of each part, and the decision about it.
 
 import { h, put, readable, button, labelled, draft } from "./dom.js";
-import { t, seconds, time, ago } from "./text.js";
+import { t, seconds, time, ago, translated } from "./text.js";
+import { said, told } from "./said.js";
 import { get, post, newKey, news } from "./api.js";
 import { listen } from "./live.js";
 import { output, liveOutput } from "./output.js";
@@ -13,7 +14,7 @@ export function commandText(command, parts = []) {
   const found = h("pre", { class: "command", tabindex: "0", "aria-label": t("command") });
   let at = 0;
   for (const { from, to, decision, reason } of places(command, parts)) {
-    found.append(...readable(command.slice(at, from)), h("span", { class: "part " + decision, title: reason },
+    found.append(...readable(command.slice(at, from)), h("span", { class: "part " + decision, title: translated(reason) ?? reason },
       readable(command.slice(from, to)), h("span", { class: "sr" }, ` (${t("verdict." + decision)}) `)));
     at = to;
   }
@@ -50,7 +51,7 @@ function touched(parts, reasons, cwd, decision) {
   const seen = new Set(), rows = told.filter((each) => !seen.has(each.decision + each.reason) && seen.add(each.decision + each.reason));
   const rest = parts.filter((each) => each.decision === "allow").length;
   return h("div", { class: "touch" },
-    rows.length ? h("ul", { class: "touch" }, rows.slice(0, 12).map((each) => h("li", null, verdict(each.decision), h("span", { class: "said" }, readable(each.reason))))) : null,
+    rows.length ? h("ul", { class: "touch" }, rows.slice(0, 12).map((each) => h("li", null, verdict(each.decision), h("span", { class: "said" }, said(each.reason))))) : null,
     h("p", { class: "muted said" }, decision === "allow" ? t("touch.nothing") : rest ? t("touch.rest", { n: rest }) : null,
       cwd && !cwd.startsWith("@") ? [" ", t("proposal.in"), " ", h("code", null, readable(cwd))] : null));
 }
@@ -100,8 +101,8 @@ export function running(session, start, signal) {
 }
 
 export function wrong(problem) {
-  return h("p", { class: "wrong", role: "alert" }, problem.message, problem.body?.reasons && problem.code !== "command_denied" ?
-    h("span", null, " ", readable(problem.body.reasons.join(" "))) : null);
+  return h("p", { class: "wrong", role: "alert" }, told(problem), problem.body?.reasons && !["command_denied", "approval_required"].includes(problem.code) ?
+    problem.body.reasons.map((each) => [" ", said(each)]) : null);
 }
 
 /**

@@ -14,6 +14,40 @@ export function language() {
   return CATALOGUES[chosen] ? chosen : navigator.languages.map((each) => each.slice(0, 2)).find((each) => CATALOGUES[each]) ?? "en";
 }
 
+const said = {}, forms = [];
+
+/** When what the server says can be told in the reader's language. Without that file it is told in English. */
+export const words = language() === "de" ? import("./said-de.js").then(({ default: found }) => {
+  Object.assign(said, found);
+  for (const [from, to] of Object.entries(found)) {
+    if (!/\{=?\w\}/.test(from)) continue;
+    const pattern = from.replace(/[.*+?^$()|[\]\\]|\{(?!=?\w\})/g, "\\$&").replace(/\{=?(\w)\}/g, "(?<$1>[^]+)");
+    forms.push([new RegExp(`^${pattern}$`), to]);
+  }
+}).catch(() => {}) : Promise.resolve();
+
+/** What the server says, in the reader's language; null when that is not known, as it never is in English. */
+export function translated(text) {
+  if (Object.hasOwn(said, text)) return said[text];
+  if (text.length > 2000) return null;
+  for (const [pattern, to] of forms) {
+    const parts = pattern.exec(text)?.groups;
+    let whole = Boolean(parts);
+    const found = whole && to.replace(/\{(=?)(\w)\}/g, (all, too, name) => {
+      const part = too ? translated(parts[name]) : parts[name];
+      whole &&= part !== null;
+      return part;
+    });
+    if (whole) return found;
+  }
+  return null;
+}
+
+/** Something that the server names by a word, like a priority: "priority", "High". */
+export function named(kind, word) {
+  return has(`${kind}.${word}`) ? t(`${kind}.${word}`) : word;
+}
+
 export function setLanguage(name) {
   localStorage.setItem("ananta.language", name);
 }
@@ -25,13 +59,13 @@ function place() {
 
 /** The text of a key, with {name} filled in; `n` chooses between "one | many". */
 export function t(key, values = {}) {
-  let text = CATALOGUES[language()][key] ?? en[key] ?? key;
+  let text = CATALOGUES[language()][key] ?? said[key] ?? en[key] ?? key;
   if (text.includes(" | ")) text = text.split(" | ")[values.n === 1 ? 0 : 1];
   return text.replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all));
 }
 
 export function has(key) {
-  return key in en;
+  return Object.hasOwn(en, key) || Object.hasOwn(said, key);
 }
 
 export function time(seconds) {
@@ -50,6 +84,12 @@ export function ago(seconds) {
 
 export function seconds(value) {
   return t("unit.seconds", { n: number(value, value < 1 ? 2 : value < 10 ? 1 : 0) });
+}
+
+/** How long that is, in words: "15 minutes". */
+export function span(value) {
+  const [n, unit] = value < 90 ? [value, "second"] : value < 5400 ? [value / 60, "minute"] : value < 129600 ? [value / 3600, "hour"] : [value / 86400, "day"];
+  return Math.ceil(n).toLocaleString(place(), { style: "unit", unit, unitDisplay: "long" });
 }
 
 export function number(value, digits = 0) {

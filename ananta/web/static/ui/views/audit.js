@@ -1,7 +1,8 @@
 // Who did what. For administrators.
 
 import { h, put, line, readable, button } from "../dom.js";
-import { t, time, number } from "../text.js";
+import { t, time, number, named } from "../text.js";
+import { said } from "../said.js";
 import { get, news, query } from "../api.js";
 import { wrong } from "../command.js";
 
@@ -44,7 +45,7 @@ export default function audit({ signal }) {
       place.hidden = !place.hidden;
       toggle.setAttribute("aria-expanded", String(!place.hidden));
       if (!place.childNodes.length) put(place, h("pre", { class: "said mono" }, readable(JSON.stringify(details, null, 2))), h("p", { class: "muted" }, t("audit.number", { n: id }), ip ? [" · ", readable(ip)] : null));
-    } }, h("time", { class: "muted" }, time(timestamp)), h("strong", null, line(username, 40)), h("code", null, line(action, 60)), h("span", { class: "muted" }, line(Object.values(details).filter((each) => typeof each !== "object").join(" · "), 80)));
+    } }, h("time", { class: "muted" }, time(timestamp)), h("strong", null, line(username, 40)), h("code", { title: action }, line(named("deed", action), 60)), h("span", { class: "muted" }, line(Object.values(details).filter((each) => typeof each !== "object").join(" · "), 80)));
     return h("li", null, toggle, place);
   }
 
@@ -52,7 +53,7 @@ export default function audit({ signal }) {
     put(verified, h("p", { class: "muted", role: "status" }, t("audit.verifying")));
     try {
       const { good, entries, message } = await get("/audit-logs/verify", { signal });
-      put(verified, h("p", { class: "row", role: "status" }, h("span", { class: "pill " + (good ? "good" : "bad") }, t(good ? "audit.good" : "audit.bad")), h("span", { class: "said" }, readable(message)), h("small", null, t("audit.count", { n: number(entries) }))));
+      put(verified, h("p", { class: "row", role: "status" }, h("span", { class: "pill " + (good ? "good" : "bad") }, t(good ? "audit.good" : "audit.bad")), h("span", { class: "said" }, said(message)), h("small", null, t("audit.count", { n: number(entries) }))));
     } catch (problem) {
       if (problem.name !== "AbortError") put(verified, wrong(problem));
     }

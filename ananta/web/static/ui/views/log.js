@@ -1,7 +1,7 @@
 // What ran, newest first.
 
 import { h, put, line, readable, button } from "../dom.js";
-import { t, time, seconds } from "../text.js";
+import { t, time, seconds, translated } from "../text.js";
 import { get, news, query } from "../api.js";
 import { commandText, ending, outcome, wrong } from "../command.js";
 import { output } from "../output.js";
@@ -61,7 +61,7 @@ export default function log({ session, signal, parameters }) {
 
   function details(record) {
     const task = record.task_id;
-    return [record.reason ? h("p", { class: "said" }, readable(record.reason)) : null, record.command ? commandText(record.command) : null,
+    return [record.reason ? h("p", { class: "said" }, readable(translated(record.reason) ?? record.reason)) : null, record.command ? commandText(record.command) : null,
       outcome(record), output(record.output ?? ""),
       h("p", { class: "muted said" }, t("log.where", { agent: record.agent ?? "" }), task ? [" · ", session.role === "hub" && !task.startsWith("ask-") ? h("a", { href: "#/task/" + encodeURIComponent(task) }, readable(task)) : readable(task)] : null,
         record.cwd ? [" · ", h("code", null, readable(record.cwd))] : null)];

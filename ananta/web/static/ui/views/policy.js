@@ -1,9 +1,13 @@
 // What the policy says of a command, and the rules: tried over what is on record before they are saved. For administrators.
 
-import { h, put, readable, button, labelled, draft } from "../dom.js";
+import { h, put, button, labelled, draft } from "../dom.js";
 import { t, number } from "../text.js";
 import { get, post, put as replace } from "../api.js";
 import { commandText, verdict, wrong } from "../command.js";
+import { said } from "../said.js";
+
+/** Several reasons in one line. */
+const joined = (reasons) => reasons.map((each, at) => [at ? "; " : null, said(each)]);
 
 export default function policy({ signal }) {
   const shown = h("div", { class: "stack", role: "status" }), told = h("div"), report = h("div", { class: "stack" });
@@ -15,8 +19,8 @@ export default function policy({ signal }) {
     event.preventDefault();
     try {
       const found = await post("/policy/check", { command: command.value }, { signal });
-      put(shown, h("p", { class: "row" }, verdict(found.decision), h("span", { class: "said" }, readable(found.reasons.join("; ")))), commandText(command.value, found.parts),
-        h("ul", { class: "touch" }, found.parts.map((each) => h("li", null, verdict(each.decision), h("span", { class: "said" }, readable(each.reason))))));
+      put(shown, h("p", { class: "row" }, verdict(found.decision), h("span", { class: "said" }, joined(found.reasons))), commandText(command.value, found.parts),
+        h("ul", { class: "touch" }, found.parts.map((each) => h("li", null, verdict(each.decision), h("span", { class: "said" }, said(each.reason))))));
     } catch (problem) {
       if (problem.name !== "AbortError") put(shown, wrong(problem));
     }
@@ -43,7 +47,7 @@ export default function policy({ signal }) {
       save.disabled = false;
       put(report, h("p", { role: "status" }, t("policy.total", { n: number(found.total) })),
         h("dl", { class: "row facts" }, fact(t("policy.asked"), found.asked_before, found.asked_after), fact(t("policy.denied"), found.denied_before, found.denied_after)),
-        found.changes.length ? h("ul", { class: "entries" }, found.changes.map((each) => h("li", { class: "stack change" }, h("p", { class: "row" }, verdict(each.before), "→", verdict(each.after)), commandText(each.command), h("p", { class: "muted said" }, readable(each.reasons.join("; ")))))) :
+        found.changes.length ? h("ul", { class: "entries" }, found.changes.map((each) => h("li", { class: "stack change" }, h("p", { class: "row" }, verdict(each.before), "→", verdict(each.after)), commandText(each.command), h("p", { class: "muted said" }, joined(each.reasons))))) :
           h("p", { class: "muted" }, t("policy.same")),
         found.more ? h("p", { class: "muted" }, t("policy.more", { n: number(found.more) })) : null);
     } catch (problem) {

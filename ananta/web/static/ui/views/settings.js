@@ -1,9 +1,12 @@
 // What can be changed while the agent runs: every key with its meaning and what is allowed. For administrators.
+// GET /config has `provider`, `model` and `llm_config`, too: other spellings of `default_provider`, `default_model` and the keys
+// of that provider, for older clients. One value with two fields would only confuse, so they are not here.
 
 import { h, put, line, readable, button } from "../dom.js";
-import { t } from "../text.js";
+import { t, has } from "../text.js";
 import { get, post, news } from "../api.js";
 import { wrong } from "../command.js";
+import { said } from "../said.js";
 
 const MASKED = "********";
 const asText = (value) => (value === null || value === undefined ? "" : Array.isArray(value) ? value.join(", ") : String(value));
@@ -27,22 +30,40 @@ export default function settings({ signal }) {
     }
   }
 
-  function entry({ name, meaning, allowed, secret }, before) {
+  function entry({ name, meaning, allowed, secret, default: usual, changed: ours }, before) {
     const id = "key-" + name, below = h("div"), choices = /^one of (.+)$/.exec(allowed)?.[1].split(", ");
     const field = choices ? h("select", { id, "aria-describedby": id + "-h" }, choices.map((each) => h("option", { value: each, selected: each === before }, each))) :
       h("input", { id, "aria-describedby": id + "-h", type: secret ? "password" : "text", autocomplete: "off", value: secret ? "" : asText(before), placeholder: secret ? t(before ? "settings.set" : "settings.notset") : "" });
     const changed = () => (secret ? field.value !== "" : field.value !== asText(before));
+    const fill = (value) => {
+      field.value = secret ? "" : asText(value);
+      if (secret) field.placeholder = t(before ? "settings.set" : "settings.notset");
+      listen();
+    };
     const save = h("button", { class: "button small primary", hidden: true }, t("save"));
+    const back = button(t("cancel"), () => leave(() => fill(before)), { kind: "small plain", hidden: true, "aria-label": t("settings.cancel", { name }) });
+    const reset = button(t("settings.reset.how"), () => (secret ? ask() : leave(() => fill(usual))), { kind: "small plain", "aria-label": t("settings.reset.of", { name }) });
     const listen = () => {
-      save.hidden = !changed();
+      back.hidden = save.hidden = !changed();
+      reset.hidden = secret ? !ours : asText(before) === asText(usual) || field.value === asText(usual);
+    };
+    // The pressed button goes, so that the focus needs another place.
+    const leave = (act) => {
+      act();
+      put(below);
+      field.focus();
+    };
+    const ask = () => {
+      put(below, h("p", { class: "row", role: "alert" }, h("span", null, t("settings.forget.sure")), button(t("settings.forget"), () => leave(() => send(null)), { kind: "small danger" }), button(t("cancel"), () => leave(listen), { kind: "small" })));
+      below.querySelector("button").focus();
     };
     field.addEventListener("input", listen);
     const send = async (value) => {
       try {
         const { config } = await post("/config", { [name]: value });
         before = config[name];
-        if (secret) Object.assign(field, { value: "", placeholder: t(before ? "settings.set" : "settings.notset") });
-        else field.value = asText(before);
+        ours = value !== null;
+        fill(before);
         put(below, h("p", { class: "muted", role: "status" }, t("settings.saved")));
       } catch (problem) {
         put(below, wrong(problem));
@@ -50,11 +71,12 @@ export default function settings({ signal }) {
       }
       listen();
     };
+    listen();
     return h("li", null, h("form", { class: "setting", onsubmit: (event) => {
       event.preventDefault();
-      if (field.value !== MASKED) send(typed(field.value, before, allowed));
-    } }, h("div", null, h("label", { for: id }, h("code", null, line(name, 60))), h("p", { class: "muted", id: id + "-h" }, readable(meaning), meaning ? " · " : "", readable(allowed))),
-    h("div", { class: "stack" }, h("div", { class: "row tight" }, field, save, button(t("settings.reset"), () => send(null), { kind: "small plain", title: t("settings.reset.how"), "aria-label": t("settings.reset.of", { name }) })), below)));
+      if (field.value !== MASKED) send(!secret && field.value === asText(usual) ? null : typed(field.value, before, allowed));
+    } }, h("div", null, h("label", { for: id }, h("code", null, line(name, 60))), h("p", { class: "muted", id: id + "-h" }, has("key." + name) ? t("key." + name) : readable(meaning), meaning ? " · " : "", said(allowed))),
+    h("div", { class: "stack" }, h("div", { class: "row tight" }, field, save, back, reset), below)));
   }
 
   news.addEventListener("event", ({ detail: { type } }) => type === "config_updated" && refresh(), { signal });

@@ -1,9 +1,10 @@
 // How the agent is: what it can do its work with, and figures of the last hour.
 
 import { h, s, put, readable, button } from "../dom.js";
-import { t, has, number, bytes, seconds, time, ago } from "../text.js";
+import { t, has, number, bytes, seconds, time, ago, span, translated } from "../text.js";
 import { get, news } from "../api.js";
 import { wrong } from "../command.js";
+import { said } from "../said.js";
 
 const EVERY_MS = 10000;
 
@@ -37,7 +38,7 @@ export default function status({ session, signal }) {
       put(checks, h("p", { role: "status", class: "row" }, h("span", { class: "pill " + (bad ? "ask" : "good") }, bad ? t("status.bad", { n: bad }) : t("status.good"))),
         h("ul", { class: "findings" }, [...findings].sort((one, other) => one.ok - other.ok).map((each) => h("li", null,
           h("span", null, h("span", { class: "pill " + (each.ok ? "good" : "bad") }, t(each.ok ? "status.ok" : "status.do"))),
-          h("strong", null, has("check." + each.subject) ? t("check." + each.subject) : each.subject), h("span", { class: "said" }, readable(each.text))))));
+          h("strong", null, has("check." + each.subject) ? t("check." + each.subject) : each.subject), h("span", { class: "said" }, about(each))))));
     } catch (problem) {
       if (problem.name !== "AbortError") put(checks, wrong(problem));
     }
@@ -56,8 +57,16 @@ export default function status({ session, signal }) {
 function job(each) {
   const state = each.error ? "bad" : each.running ? "ask" : each.last_run || each.elsewhere ? "good" : "new";
   return h("li", null, h("span", null, h("span", { class: "pill " + state }, t("job." + state))), h("strong", null, has("job." + each.name) ? t("job." + each.name) : readable(each.name)), h("span", { class: "said" },
-    each.error ? [readable(each.error), " "] : null, each.elsewhere ? t("job.elsewhere") : each.last_run ? t("job.last", { when: ago(each.last_run), took: seconds(each.duration ?? 0) }) : t("job.never"),
-    " ", h("time", { class: "muted", title: time(each.next_run) }, t("job.every", { n: number(each.interval) }))));
+    each.error ? [said(each.error), " "] : null, each.elsewhere ? t("job.elsewhere") : each.last_run ? t("job.last", { when: ago(each.last_run), took: seconds(each.duration ?? 0) }) : t("job.never"),
+    " ", h("time", { class: "muted", title: time(each.next_run) }, t("job.every", { time: span(each.interval) }))));
+}
+
+/** What was found; some sentences are known for one subject only, and a time is told as it is here. */
+function about({ subject, text, ok }) {
+  const local = text.replace(/\b(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC\b/g, (all, day, clock) => time(Date.parse(`${day}T${clock}Z`) / 1000));
+  if (ok && local !== text && subject === "clock") return local;
+  const known = ok && translated(local) === null ? translated(`${subject}: ${local}`) : null;
+  return known === null ? said(local) : readable(known);
 }
 
 function ready({ checks }) {

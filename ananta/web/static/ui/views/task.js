@@ -1,7 +1,7 @@
 // One task: what it is, what ran for it and who decided, and its next step.
 
 import { h, put, readable, button, labelled, draft, line } from "../dom.js";
-import { t, time, seconds } from "../text.js";
+import { t, time, seconds, named, translated } from "../text.js";
 import { get, post, patch, news } from "../api.js";
 import { listen } from "../live.js";
 import { commandText, outcome, proposalCard, wrong } from "../command.js";
@@ -80,7 +80,7 @@ export default function taskView({ parameters: [id], signal }) {
     const column = columnOf(task.status);
     put(facts, h("section", { class: "card facts", "aria-label": t("task.status") },
       choose(t("task.status"), COLUMNS.includes(column) ? column : task.status, also(COLUMNS.map((each) => [each, t("board." + each)]), COLUMNS.includes(column) ? column : task.status), (value) => patch(path, { status: value })),
-      choose(t("task.priority"), task.priority, also(PRIORITIES.map((each) => [each, each]), task.priority), (value) => patch(path, { priority: value })),
+      choose(t("task.priority"), task.priority, also(PRIORITIES.map((each) => [each, named("priority", each)]), task.priority), (value) => patch(path, { priority: value })),
       choose(t("task.agent"), task.assigned_agent_url ?? "", also([["", t("task.agent.none")], ...agents.map((each) => [each.url, each.name])], task.assigned_agent_url),
         (value) => (value ? post(path + "/assign", { agent_url: value }) : post(path + "/unassign"))),
       teams.length ? choose(t("task.team"), task.team_id ?? "", also([["", t("task.team.none")], ...teams.map((each) => [each.id, each.name])], task.team_id), (value) => patch(path, { team_id: value || null })) : null,
@@ -88,7 +88,7 @@ export default function taskView({ parameters: [id], signal }) {
       saved, h("dl", { class: "facts" },
         task.tags.length ? h("div", null, h("dt", null, t("task.tags")), h("dd", null, readable(task.tags.join(", ")))) : null,
         task.parent_task_id ? h("div", null, h("dt", null, t("task.parent")), h("dd", null, link(task.parent_task_id, task.parent_task_id))) : null,
-        task.subtasks.length ? h("div", null, h("dt", null, t("task.subtasks")), task.subtasks.map((each) => h("dd", null, link(each.id, `${each.description ?? each.id} (${each.status})`)))) : null,
+        task.subtasks.length ? h("div", null, h("dt", null, t("task.subtasks")), task.subtasks.map((each) => h("dd", null, link(each.id, `${each.description ?? each.id} (${named("state", each.status)})`)))) : null,
         h("div", null, h("dt", null, t("task.created")), h("dd", null, time(task.created_at))),
         h("div", null, h("dt", null, t("task.updated")), h("dd", null, time(task.updated_at)))),
       h("div", { class: "row spread" }, h("a", { href: "#/log/" + encodeURIComponent(id) }, t("task.log")), button(t("task.archive"), archive, { kind: "small" }))));
@@ -114,7 +114,7 @@ export default function taskView({ parameters: [id], signal }) {
     steps.querySelector("[data-none]")?.remove();
     steps.prepend(h("li", { class: record.exit_code === 0 ? "good" : "bad" }, h("div", { class: "proposal" },
       h("p", { class: "muted" }, time(record.timestamp), " · ", readable(String(record.agent ?? "")), record.decided_by ? [" · ", t("run.by", { name: record.decided_by })] : null),
-      record.reason ? h("p", { class: "said" }, readable(record.reason)) : null,
+      record.reason ? h("p", { class: "said" }, readable(translated(record.reason) ?? record.reason)) : null,
       record.command ? commandText(record.command) : null, outcome({ ...record, decided_by: null }), output(record.output ?? ""))));
   }
 
