@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ananta import packaged
-from ananta.errors import CannotStart, StoreFailed
+from ananta.errors import CannotStart, Conflict, StoreFailed
 from ananta.operations.service.linux import Places
 from ananta.store import files
 
@@ -25,6 +25,9 @@ class Program(Protocol):
     file: Path
     folder: Path
     old: Path
+
+    def require_room(self, version: str) -> None:
+        """Raises Conflict for a version that has no place of its own, so that nobody could go back."""
 
     def put(self, new: Path, version: str) -> None:
         """Puts the verified file in its place. Raises StoreFailed: then the version before is there."""
@@ -57,6 +60,9 @@ class OneFile:
     def __init__(self, file: Path):
         self.file, self.folder = file, file.parent
         self.old = file.with_name(f"{file.stem}.old{file.suffix}")
+
+    def require_room(self, version: str) -> None:
+        """See Program: there is always room beside the file."""
 
     def put(self, new: Path, version: str) -> None:
         """See Program."""
@@ -98,6 +104,12 @@ class Folders:
         self.file = link / (name if (started.parent / name).exists() else started.name)
         self.old = self.folder / self._before
         self._unit, self._unit_before = Places().unit, _content(Places().unit)
+
+    def require_room(self, version: str) -> None:
+        """See Program."""
+        if version == self._before:
+            raise Conflict(f"Version {version} is what the service runs, and another file of that version would take its folder, with no way "
+                           "back. Give the new one a number of its own, or call its own `service install`.")
 
     def put(self, new: Path, version: str) -> None:
         """See Program."""

@@ -62,6 +62,7 @@ def update(settings: Settings, file: Path, *, force: bool, make_backup: bool, wa
     Raises AnantaError: then the version before is in its place, and its service runs."""
     program = installed()
     release = _release(file, force)
+    program.require_room(release.version)
     new = program.folder / f".{program.file.stem}.{release.version}.new{program.file.suffix}"
     try:
         _take(file, release, new, program.file)

@@ -258,6 +258,9 @@ def test_a_laid_out_service_lets_the_new_version_lay_itself_out(maker, service, 
     newer = maker.program(tmp_path / "download" / "ananta-new", "9.0.0", operations_service_commands=LAYS_OUT.format(top=str(top), fails=fails),
                           **({"app": BROKEN} if broken else {}))
     served = service(tmp_path / "home", str(program), "--port", "0")
+    same = maker.program(tmp_path / "download" / "ananta-same", __version__)
+    refused = run(program, tmp_path / "home", "update", "--force", same, PATH=served.path)
+    assert refused.returncode == 1 and "no way back" in refused.stderr and served.asked == ["start"], refused.stderr
     done = run(program, tmp_path / "home", "update", "--wait", "8", newer, PATH=served.path)
     good = not (broken or fails)
     assert (done.returncode == 0) is good, done.stderr
