@@ -259,6 +259,20 @@ def _listener_class(access: Access, streams: Streams) -> type[TcpWSGIServer]:
 
     class Channel(HTTPChannel):
         parser_class, error_task_class, task_class = Parser, Refusal, answering
+        heard = False  # the loop waits for what the client sends next
+
+        def writable(self) -> bool:
+            """Whether the loop has something to do when the client takes more: see `handle_write`. What a thread has made
+            and is about to send itself is nothing of that; the loop would be told of it as fast as it can ask, and keep
+            the thread from sending it."""
+            left = self.total_outbufs_len and (not self.requests or self.total_outbufs_len >= self.adj.send_bytes)
+            return bool(left or self.will_close or self.close_when_flushed)
+
+        def readable(self) -> bool:
+            # First of all: a thread that ends meanwhile wakes the loop once too often, rather than not at all.
+            self.heard = False
+            self.heard = not self.writable() and len(self.requests) <= self.adj.channel_request_lookahead
+            return self.heard
 
         def send_now(self) -> None:
             """Sends what is ready, from the thread that made it, as far as the connection takes it. The request is still
@@ -279,9 +293,9 @@ def _listener_class(access: Access, streams: Streams) -> type[TcpWSGIServer]:
 
         def pull_trigger(self) -> None:
             # After most answers the loop has nothing to do for the connection: nothing is left to send, nothing to
-            # close, no request waits, and it listens for the next one already.
+            # close, and it listens for the next request already.
             at = served.channel
-            if at is None or at.requests or at.total_outbufs_len or at.close_when_flushed or at.will_close:
+            if at is None or not at.heard or at.total_outbufs_len or at.close_when_flushed or at.will_close:
                 super().pull_trigger()
 
     return Listener
@@ -299,7 +313,7 @@ class Server:
             gate, self._map, _sock=self.socket, dispatcher=Dispatcher(lane_places + THREADS_BESIDE_LANES), bind_socket=False,
             sockinfo=(self.socket.family, self.socket.type, self.socket.proto, self.socket.getsockname()),
             asyncore_use_poll=True, connection_limit=900, channel_timeout=60, cleanup_interval=10,
-            channel_request_lookahead=1, outbuf_high_watermark=1 << 20, max_request_body_size=BODY_BYTES + 1,
+            channel_request_lookahead=2, outbuf_high_watermark=1 << 20, max_request_body_size=BODY_BYTES + 1,
             max_request_header_size=32 << 10, send_bytes=1 << 20, ident=None, threads=lane_places + THREADS_BESIDE_LANES,
             clear_untrusted_proxy_headers=False, log_socket_errors=False)
         self._loop = threading.Thread(target=self._run, name="web", daemon=True)

@@ -3,8 +3,9 @@ import random
 import socket
 from collections.abc import Iterator
 
+import bottle
 import pytest
-from bottle import Bottle
+from bottle import Bottle, HTTPResponse
 
 from ananta.web import server as web
 from ananta.web.access import OPEN, Access, Tokens
@@ -21,10 +22,21 @@ class Texts:
 
     def mount(self, app: Bottle) -> None:
         app.get("/text/<length:int>", callback=self.text, access=OPEN)
+        app.get("/loop", callback=self.loop, access=OPEN)
 
     def text(self, length: int) -> Raw:
         """So many letters."""
         return Raw(b"x" * length)
+
+    def loop(self) -> HTTPResponse:
+        """A letter, and then what the loop waits for while that is not sent yet."""
+        channel = bottle.request.environ["waitress.client_disconnected"].__self__
+
+        def pieces() -> Iterator[bytes]:
+            yield b"x"
+            yield f"{channel.total_outbufs_len > 0} {channel.readable()} {channel.writable()}".encode()
+
+        return HTTPResponse(pieces(), 200)
 
 
 @pytest.fixture
@@ -73,6 +85,13 @@ def test_answers_come_in_their_order_however_requests_are_cut(port):
                 client.sendall(whole[:cut])
                 whole = whole[cut:]
             taken(file, lengths)
+
+
+def test_what_a_thread_is_about_to_send_is_nothing_to_the_loop(port):
+    """Told that the connection takes data, it would look again at once, and find nothing to do, until that was sent."""
+    with connected(port) as client, client.makefile("rb") as file:
+        client.sendall(b"GET /loop HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        assert file.read().endswith(b"\r\n\r\nxTrue True False")
 
 
 def test_what_the_connection_does_not_take_at_once_follows(port):
