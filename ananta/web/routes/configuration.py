@@ -1,5 +1,6 @@
 """Read and change what may be changed while running."""
 from dataclasses import dataclass
+from typing import Any
 
 from bottle import Bottle, request
 
@@ -22,7 +23,7 @@ class KeyAnswer:
     meaning: str
     allowed: str
     secret: bool
-    default: object
+    default: Any
     changed: bool
 
 
