@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import hypothesis
 import pytest
 import requests
 
@@ -18,6 +19,9 @@ from tests.fake_llm import FakeLLM
 ROOT = Path(__file__).resolve().parent.parent
 WAIT_S = 60  # a guard against hanging, never a measurement
 MASK = "********"
+# How fast a busy machine makes examples says nothing of what is tested.
+hypothesis.settings.register_profile("unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("unhurried")
 
 
 class Ananta:
